@@ -1,0 +1,159 @@
+//! Trees of files: what a handler reads from and writes to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+
+use crate::{Error, Result, StatePath};
+
+/// What kind of file an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// A plain file.
+    File,
+    /// A plain file that may be executed.
+    Executable,
+    /// A symbolic link; its content is the target.
+    Link,
+}
+
+/// The identity of a content: equal ids mean equal bytes. What the bytes of an id mean is the carrier's own.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentId(Vec<u8>);
+
+impl ContentId {
+    /// Takes the id's bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        ContentId(bytes.into())
+    }
+
+    /// The id's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A file of a [`Tree`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it stands.
+    pub path: StatePath,
+    /// Its kind.
+    pub mode: Mode,
+    /// Its content.
+    pub id: ContentId,
+}
+
+/// The files of one state at one commit. Folders are there only as parts of paths.
+pub trait Tree: fmt::Debug {
+    /// All files, in the order of the bytes of their paths, each path once.
+    fn entries(&self) -> &[Entry];
+
+    /// Opens a file for reading from its start.
+    ///
+    /// # Errors
+    /// [`Error::Carrier`] where the file is not there or can not be read.
+    fn open(&self, path: &StatePath) -> Result<Box<dyn Read + '_>>;
+
+    /// The entry at a path.
+    fn entry(&self, path: &StatePath) -> Option<&Entry> {
+        let entries = self.entries();
+        entries.binary_search_by(|entry| entry.path.cmp(path)).ok().map(|at| &entries[at])
+    }
+
+    /// The files beneath a folder, in order.
+    fn within(&self, folder: &StatePath) -> &[Entry] {
+        let entries = self.entries();
+        let prefix = [folder.as_bytes(), b"/"].concat();
+        let start = entries.partition_point(|entry| entry.path.as_bytes() < prefix.as_slice());
+        let length = entries[start..].partition_point(|entry| entry.path.as_bytes().starts_with(&prefix));
+        &entries[start..start + length]
+    }
+
+    /// Reads a whole file that may have at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where it is longer, and those of [`Tree::open`].
+    fn read(&self, path: &StatePath, limit: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let context = || format!("read {path}");
+        self.open(path)?.take(limit + 1).read_to_end(&mut bytes).map_err(Error::carrier(context()))?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::input(path, None, format!("longer than {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Takes the files of an export.
+///
+/// A file is written between [`Sink::begin`] and [`Sink::end`]. What was neither written nor kept is gone
+/// from the next commit. Each path may be written or kept once; a file and a folder of one name, or the same path
+/// twice, are an error of the handler that `begin` or the end of the export reports.
+pub trait Sink {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// [`Error::Carrier`]. The same holds for the other methods.
+    fn begin(&mut self, path: &StatePath, mode: Mode) -> Result<()>;
+
+    /// Adds to the file that was begun.
+    ///
+    /// # Errors
+    /// See [`Sink::begin`].
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Ends the file that was begun.
+    ///
+    /// # Errors
+    /// See [`Sink::begin`].
+    fn end(&mut self) -> Result<()>;
+
+    /// Keeps a file, or all files beneath a folder, as the export's base has them. Nothing there is no error.
+    ///
+    /// # Errors
+    /// See [`Sink::begin`].
+    fn keep(&mut self, path: &StatePath) -> Result<()>;
+
+    /// Writes a whole plain file.
+    ///
+    /// # Errors
+    /// See [`Sink::begin`].
+    fn put(&mut self, path: &StatePath, bytes: &[u8]) -> Result<()> {
+        self.begin(path, Mode::File)?;
+        self.write(bytes)?;
+        self.end()
+    }
+}
+
+/// How a path differs between two trees. At least one side is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Differs {
+    /// The path.
+    pub path: StatePath,
+    /// The old side.
+    pub base: Option<(Mode, ContentId)>,
+    /// The new side.
+    pub next: Option<(Mode, ContentId)>,
+}
+
+/// Compares two trees by their ids, without reading a file. A missing tree is an empty one.
+pub fn differences(base: Option<&dyn Tree>, next: Option<&dyn Tree>) -> Vec<Differs> {
+    let side = |entry: &Entry| (entry.mode, entry.id.clone());
+    let mut all: BTreeMap<&StatePath, Differs> = BTreeMap::new();
+    for entry in base.map_or(&[][..], |tree| tree.entries()) {
+        let differs = Differs { path: entry.path.clone(), base: Some(side(entry)), next: None };
+        all.insert(&entry.path, differs);
+    }
+    for entry in next.map_or(&[][..], |tree| tree.entries()) {
+        all.entry(&entry.path).or_insert_with(|| Differs { path: entry.path.clone(), base: None, next: None }).next =
+            Some(side(entry));
+    }
+    all.into_values().filter(|differs| differs.base != differs.next).collect()
+}
