@@ -23,6 +23,8 @@ mod handler;
 mod memory;
 mod options;
 mod path;
+#[cfg(feature = "postgresql")]
+pub mod postgresql;
 pub mod text;
 mod tree;
 

@@ -1,0 +1,3 @@
+//! PostgreSQL databases as a state.
+
+pub mod schema;

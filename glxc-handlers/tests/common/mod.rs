@@ -1,0 +1,3 @@
+//! What the tests of the engines share.
+
+pub mod postgres;
