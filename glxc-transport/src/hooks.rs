@@ -1,0 +1,232 @@
+//! The hooks of a push: `pre-receive` checks, `proc-receive` does the work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, Read, Write};
+
+use crate::journal::RefUpdate;
+use crate::push::causes;
+use crate::{Error, ObjectId, Result, StateRepository, pkt};
+
+/// The hook `pre-receive`: reads `OLD NEW REF` lines and checks the commit that is pushed to the bound branch, while
+/// its objects are still in git's quarantine.
+///
+/// # Errors
+/// Those of [`StateRepository::check`]; the program prints them and exits with 1, which declines the push.
+pub fn pre_receive(repository: &StateRepository, input: &mut dyn BufRead) -> Result<()> {
+    let main = repository.main_ref()?;
+    for line in input.lines() {
+        let line = line.map_err(Error::io("read", "standard input"))?;
+        let update = parse_update(line.as_bytes())?;
+        if update.name == main && !update.new.is_zero() {
+            refuse_submodule_tricks(repository, &update.new)?;
+            repository.check(&update.new)?;
+        }
+    }
+    Ok(())
+}
+
+fn refuse_submodule_tricks(repository: &StateRepository, commit: &ObjectId) -> Result<()> {
+    let kind = repository.git().output(&["cat-file", "-t", commit.as_str()])?;
+    match kind.trim_ascii() {
+        b"commit" => Ok(()),
+        other => Err(Error::Refused(format!("a branch can not point to a {}", other.escape_ascii()))),
+    }
+}
+
+/// The hook `proc-receive` (githooks): reads the commands and push options of a push, does it, and reports on each ref.
+///
+/// # Errors
+/// Where the protocol breaks; then git reports every ref as failed. A declined ref is no error here.
+pub fn proc_receive(repository: &StateRepository, input: &mut dyn Read, output: &mut dyn Write) -> Result<()> {
+    let request = read_request(input, output)?;
+    let verdicts = repository.receive(&request);
+    for update in &request.updates {
+        let verdict = match verdicts.get(&update.name) {
+            Some(Some(reason)) => format!("ng {} {}", update.name, one_line(reason)),
+            _ => format!("ok {}", update.name),
+        };
+        pkt::write(output, verdict.as_bytes())?;
+    }
+    pkt::flush(output)
+}
+
+/// What a client wants of a push.
+#[derive(Debug)]
+pub(crate) struct Request {
+    updates: Vec<RefUpdate>,
+    options: Vec<String>,
+    atomic: bool,
+}
+
+fn read_request(input: &mut dyn Read, output: &mut dyn Write) -> Result<Request> {
+    let version = pkt::read_line(input)?.unwrap_or_default();
+    let mut halves = version.splitn(2, |b| *b == 0);
+    if halves.next() != Some(b"version=1") {
+        return Err(Error::Protocol(format!("proc-receive: {}", version.escape_ascii())));
+    }
+    let features = halves.next().unwrap_or_default().to_vec();
+    let offered = |feature: &[u8]| features.split(|b| *b == b' ').any(|word| word == feature);
+    while pkt::read_line(input)?.is_some() {}
+    let answer: &[u8] = if offered(b"push-options") { b"version=1\0push-options\n" } else { b"version=1\n" };
+    pkt::write(output, answer)?;
+    pkt::flush(output)?;
+    let mut updates = Vec::new();
+    while let Some(line) = pkt::read_line(input)? {
+        updates.push(parse_update(&line)?);
+    }
+    let mut options = Vec::new();
+    while offered(b"push-options") {
+        let Some(line) = pkt::read_line(input)? else { break };
+        options.push(String::from_utf8_lossy(&line).into_owned());
+    }
+    Ok(Request { updates, options, atomic: offered(b"atomic") })
+}
+
+fn parse_update(line: &[u8]) -> Result<RefUpdate> {
+    let unexpected = || Error::Protocol(format!("not a ref update: {}", line.escape_ascii()));
+    let mut words = line.splitn(3, |b| *b == b' ');
+    match (words.next(), words.next(), words.next().map(std::str::from_utf8)) {
+        (Some(old), Some(new), Some(Ok(name))) => {
+            Ok(RefUpdate { name: name.into(), old: ObjectId::new(old)?, new: ObjectId::new(new)? })
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+/// A reason fits into one line of git's report.
+fn one_line(reason: &str) -> String {
+    let plain: String = reason.chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c }).collect();
+    let safe = glxc_handlers::text::escaped(&plain);
+    match safe.char_indices().nth(1000) {
+        Some((at, _)) => format!("{}...", &safe[..at]),
+        None => safe,
+    }
+}
+
+/// Why a ref was declined; nothing where it was accepted.
+type Verdicts = BTreeMap<String, Option<String>>;
+
+impl StateRepository {
+    /// Does a push, under the lock.
+    pub(crate) fn receive(&self, request: &Request) -> Verdicts {
+        let mut verdicts = Verdicts::new();
+        if let Err(error) = self.receive_locked(request, &mut verdicts) {
+            let reason = causes(&error);
+            for update in &request.updates {
+                verdicts.entry(update.name.clone()).or_insert(None).get_or_insert_with(|| reason.clone());
+            }
+        }
+        verdicts
+    }
+
+    fn receive_locked(&self, request: &Request, verdicts: &mut Verdicts) -> Result<()> {
+        let _lock = self.begin("a push")?;
+        let main = self.main_ref()?;
+        let replace = replace_options(&request.options)?;
+        for update in &request.updates {
+            verdicts.insert(update.name.clone(), self.verdict(update, &main)?);
+        }
+        let declined = |verdicts: &Verdicts| verdicts.values().any(Option::is_some);
+        if request.atomic && declined(verdicts) {
+            decline_all(verdicts);
+            return Ok(());
+        }
+        let accepted = |verdicts: &Verdicts| -> Vec<RefUpdate> {
+            request.updates.iter().filter(|update| verdicts[&update.name].is_none()).cloned().collect()
+        };
+        let refs = accepted(verdicts);
+        let bound = refs.iter().find(|update| update.name == main);
+        if let Some(update) = bound {
+            let old = (!update.old.is_zero()).then_some(&update.old);
+            let Err(error) = self.apply(old, &update.new, &refs, &replace) else {
+                self.tell_stored(&refs, &main);
+                return self.record_roots(&update.new);
+            };
+            verdicts.insert(main.clone(), Some(causes(&error)));
+            if request.atomic {
+                decline_all(verdicts);
+                return Ok(());
+            }
+        }
+        let rest: Vec<_> = accepted(verdicts);
+        self.move_refs(&rest)?;
+        self.tell_stored(&rest, &main);
+        Ok(())
+    }
+
+    /// The rules for one ref, before anything is applied.
+    fn verdict(&self, update: &RefUpdate, main: &str) -> Result<Option<String>> {
+        let now = self.git().resolve(&update.name)?.unwrap_or_else(ObjectId::zero);
+        if now != update.old {
+            return Ok(Some("fetch first: it moved meanwhile".into()));
+        }
+        if !update.new.is_zero() && self.is_unrelated(&update.new)? {
+            let reason =
+                "this is another repository: it shares no first commit with the one this container was made from";
+            return Ok(Some(reason.into()));
+        }
+        if update.name != main {
+            return Ok(None);
+        }
+        if update.new.is_zero() {
+            return Ok(Some("the bound branch can not be deleted; `glxc destroy` ends a container".into()));
+        }
+        if !update.old.is_zero() && !self.git().is_ancestor(&update.old, &update.new)? {
+            return Ok(Some(
+                "not a fast-forward: pull, merge, push again (a forced push would lose what is live)".into(),
+            ));
+        }
+        Ok(None)
+    }
+
+    fn roots(&self, commit: &ObjectId) -> Result<BTreeSet<String>> {
+        let roots = self.git().output(&["rev-list", "--max-parents=0", commit.as_str()])?;
+        Ok(String::from_utf8_lossy(&roots).lines().map(str::to_owned).collect())
+    }
+
+    fn is_unrelated(&self, commit: &ObjectId) -> Result<bool> {
+        let Some(known) = self.git().setting("glxc.roots")? else { return Ok(false) };
+        let peeled = self.git().resolve(&format!("{commit}^{{commit}}"))?;
+        let Some(commit) = peeled else { return Ok(false) };
+        let roots = self.roots(&commit)?;
+        Ok(!known.split(' ').any(|root| roots.contains(root)))
+    }
+
+    /// A container remembers what it was made from.
+    fn record_roots(&self, commit: &ObjectId) -> Result<()> {
+        let roots = self.roots(commit)?.into_iter().collect::<Vec<_>>().join(" ");
+        match self.git().setting("glxc.roots")? {
+            Some(known) if known == roots => Ok(()),
+            _ => self.git().set("glxc.roots", &roots),
+        }
+    }
+
+    fn tell_stored(&self, refs: &[RefUpdate], main: &str) {
+        let branch = |name: &str| name.strip_prefix("refs/heads/").map(str::to_owned);
+        for update in refs.iter().filter(|update| update.name != main && !update.new.is_zero()) {
+            if let (Some(stored), Some(bound)) = (branch(&update.name), branch(main)) {
+                self.note(&format!("{stored} is stored, not applied: this container is bound to {bound}"));
+            }
+        }
+    }
+}
+
+fn decline_all(verdicts: &mut Verdicts) {
+    for verdict in verdicts.values_mut() {
+        verdict.get_or_insert_with(|| "atomic push: another ref was declined".into());
+    }
+}
+
+fn replace_options(options: &[String]) -> Result<BTreeSet<String>> {
+    let mut replace = BTreeSet::new();
+    for option in options {
+        match option.strip_prefix("replace=") {
+            Some(name) => replace.insert(name.to_owned()),
+            None => {
+                let message = format!("unknown push option `{}`; known is replace=NAME", option.escape_debug());
+                return Err(Error::Refused(message));
+            }
+        };
+    }
+    Ok(replace)
+}

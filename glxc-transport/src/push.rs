@@ -1,0 +1,521 @@
+//! A push: base, live and next meet, and either all of it happens or none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use glxc_handlers::{
+    Change, Commit, Decision, Differs, Direction, Handler, Live, OpId, Options, Record, Recorded, Recovered, Staged,
+    Tree, differences,
+};
+
+use crate::config::{PushPolicy, StateConfig};
+use crate::journal::{self, Journal, RefUpdate, Step};
+use crate::repository::Operation;
+use crate::{Error, GitTree, ObjectId, Result, StateRepository};
+
+/// A state that takes part in a push, with what is compared.
+#[derive(Debug)]
+pub(crate) struct Part {
+    name: String,
+    pub(crate) handler: Box<dyn Handler>,
+    base: Option<(GitTree, Options)>,
+    next: GitTree,
+    options: Options,
+    differs: Vec<Differs>,
+    replace: bool,
+    direction: Direction,
+}
+
+impl Part {
+    fn change<'a>(&'a self, op: &'a OpId) -> Change<'a> {
+        Change {
+            op,
+            base: self.base.as_ref().map(|(tree, options)| Recorded { tree, options }),
+            next: Recorded { tree: &self.next, options: &self.options },
+            differs: &self.differs,
+            replace: self.replace,
+        }
+    }
+
+    fn is_transactional(&self) -> bool {
+        self.handler.caps().commit == Commit::Transactional
+    }
+}
+
+/// How far a push came when it failed.
+enum Failed {
+    /// Nothing happened.
+    Declined(Error),
+    /// It happened, or may have, and the next contact finishes it.
+    Unfinished(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed::Declined(error)
+    }
+}
+
+impl StateRepository {
+    /// Checks a pushed commit by itself: settings, trees, files, profiles. Touches nothing live.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Tree`], [`Error::State`] with the place.
+    pub fn check(&self, commit: &ObjectId) -> Result<()> {
+        let config = self.config(commit)?;
+        let operation = self.check_operation()?;
+        let cx = operation.cx(self, None);
+        for state in &config.states {
+            let handler = self.handler(commit, state)?;
+            let Some(tree) = self.tree(commit, &state.path)? else { continue };
+            check_modes(state, &tree)?;
+            handler.check(&tree, &cx).map_err(Error::state(state.name(), "check its files"))?;
+        }
+        if let (Some(setup), Some(tree)) = (&self.parts.setup, self.sysconf(commit)?) {
+            setup.check(&tree).map_err(Error::Setup)?;
+        }
+        Ok(())
+    }
+
+    /// Applies `old` to `new` and moves the refs. Called under the lock.
+    pub(crate) fn apply(
+        &self, old: Option<&ObjectId>, new: &ObjectId, refs: &[RefUpdate], replace: &BTreeSet<String>,
+    ) -> Result<()> {
+        let operation = self.new_operation()?;
+        self.update_refs(format!("create {} {new}\n", operation.reference("pushed")).as_bytes())?;
+        let mut journal = Journal::open(&self.journal_path())?;
+        let begin =
+            Step::Begin { op: operation.id.to_string(), old: old.cloned(), new: new.clone(), refs: refs.to_vec() };
+        journal.add(&begin)?;
+        match self.attempt(&operation, &mut journal, old, new, refs, replace) {
+            Ok(ready) => self.finish(journal, ready),
+            Err(Failed::Declined(error)) => {
+                // The journal stays where this fails, and the next contact tries again.
+                if let Err(undo) = self.settle(false) {
+                    self.note(&format!("cleaning up failed and is tried again at the next push or pull: {undo}"));
+                }
+                Err(error)
+            }
+            Err(Failed::Unfinished(error)) => {
+                self.note("this push is finished by the next push or pull");
+                Err(error)
+            }
+        }
+    }
+
+    /// Everything up to the moved refs. Returns whether `ready.rc` is to run.
+    fn attempt(
+        &self, operation: &Operation, journal: &mut Journal, old: Option<&ObjectId>, new: &ObjectId,
+        refs: &[RefUpdate], replace: &BTreeSet<String>,
+    ) -> Result<bool, Failed> {
+        if let Some(old) = old {
+            self.check_policy(operation, old, new)?;
+        }
+        let sysconf = self.apply_sysconf(operation, journal, old, new)?;
+        let parts = self.plan(operation, old, new, replace)?;
+        let pushed = parts.iter().any(|part| part.direction == Direction::Push);
+        let ready = old.is_none() || sysconf || pushed;
+        let planned = parts.iter().map(|part| journal::Part {
+            state: part.name.clone(),
+            replace: part.replace,
+            transactional: part.is_transactional(),
+        });
+        journal.add(&Step::Plan { parts: planned.collect(), ready })?;
+        self.import(operation, journal, &parts, refs)?;
+        Ok(ready)
+    }
+
+    /// With `push.policy = "strict"`, any live change that was never pulled declines the push.
+    fn check_policy(&self, operation: &Operation, old: &ObjectId, new: &ObjectId) -> Result<()> {
+        if self.config(new)?.push != PushPolicy::Strict {
+            return Ok(());
+        }
+        let candidate = self.candidate(operation, old)?.commit;
+        if candidate == *old {
+            return Ok(());
+        }
+        let subject = self.git.output(&["log", "-1", "--format=%s", candidate.as_str()])?;
+        let subject = String::from_utf8_lossy(&subject).trim().to_owned();
+        Err(Error::Refused(format!("there are live changes that were not pulled ({subject}): pull, merge, push again")))
+    }
+
+    fn apply_sysconf(
+        &self, operation: &Operation, journal: &mut Journal, old: Option<&ObjectId>, new: &ObjectId,
+    ) -> Result<bool> {
+        let Some(setup) = &self.parts.setup else { return Ok(false) };
+        let base = old.map(|old| self.sysconf(old)).transpose()?.flatten();
+        let base = base.as_ref().map(|tree| tree as &dyn Tree);
+        let Some(next) = self.sysconf(new)? else {
+            return match base {
+                Some(_) => Err(Error::Refused("`sysconf/` was removed; a container keeps its configuration".into())),
+                None => Ok(false),
+            };
+        };
+        let cx = operation.cx(self, None);
+        if !setup.plan(base, &next, &cx).map_err(Error::Setup)? {
+            return Ok(false);
+        }
+        journal.add(&Step::Sysconf)?;
+        setup.apply(&operation.id, base, &next, &cx).map_err(Error::Setup)?;
+        Ok(true)
+    }
+
+    /// Which states take part, and against what they are compared.
+    fn plan(
+        &self, operation: &Operation, old: Option<&ObjectId>, new: &ObjectId, replace: &BTreeSet<String>,
+    ) -> Result<Vec<Part>> {
+        let config = self.config(new)?;
+        if let Some(unknown) = replace.iter().find(|name| config.state(name).is_none()) {
+            return Err(Error::Refused(format!("-o replace={unknown}: there is no such state in glxc.toml")));
+        }
+        let mut parts = Vec::new();
+        for state in &config.states {
+            let Some(mut part) = self.part(old, new, state)? else { continue };
+            let ready = operation.cx(self, Some(Instant::now() + self.parts.waits.ready));
+            part.handler.ready(&ready).map_err(Error::state(&part.name, "wait for it"))?;
+            let asked = replace.contains(&part.name);
+            if part.base.is_none() || asked {
+                self.may_replace(operation, old, &part, asked)?;
+                part.replace = true;
+            }
+            if part.replace || !part.differs.is_empty() || self.options_changed(&part) {
+                parts.push(part);
+            }
+        }
+        let transactional: Vec<_> = parts.iter().filter(|part| part.is_transactional()).map(|p| &*p.name).collect();
+        if transactional.len() > 1 {
+            let names = transactional.join(", ");
+            return Err(Error::Refused(format!("several databases changed ({names}): push their changes one by one")));
+        }
+        Ok(parts)
+    }
+
+    fn options_changed(&self, part: &Part) -> bool {
+        part.base.as_ref().is_some_and(|(_, options)| *options != part.options)
+    }
+
+    fn part(&self, old: Option<&ObjectId>, new: &ObjectId, state: &StateConfig) -> Result<Option<Part>> {
+        let name = state.name().to_owned();
+        let next = self.tree(new, &state.path)?;
+        let base_config = old.map(|old| self.config(old)).transpose()?;
+        let base_state = base_config.as_ref().and_then(|config| config.state(&name));
+        let mut base = None;
+        if let (Some(old), Some(base_state)) = (old, base_state) {
+            if base_state.handler != state.handler {
+                let message = format!("state `{name}` had the handler `{}`: give it another name", base_state.handler);
+                return Err(Error::Refused(message));
+            }
+            base = self.tree(old, &base_state.path)?.map(|tree| (tree, base_state.settings.options.clone()));
+        }
+        let Some(next) = next else {
+            return match base {
+                None => Ok(None),
+                Some(_) => Err(Error::Refused(format!(
+                    "the folder {} of state `{name}` was removed: take the state out of glxc.toml instead",
+                    state.path
+                ))),
+            };
+        };
+        let differs = differences(base.as_ref().map(|(tree, _)| tree as &dyn Tree), Some(&next));
+        Ok(Some(Part {
+            handler: self.handler(new, state)?,
+            name,
+            base,
+            next,
+            options: state.settings.options.clone(),
+            differs,
+            replace: false,
+            direction: state.settings.direction,
+        }))
+    }
+
+    /// Live data that no commit knows is only replaced where that was asked for, and kept first.
+    fn may_replace(&self, operation: &Operation, old: Option<&ObjectId>, part: &Part, asked: bool) -> Result<()> {
+        let Some(old) = old else { return Ok(()) };
+        let cx = operation.cx(self, None);
+        if part.handler.live(&cx).map_err(Error::state(&part.name, "look at it"))? != Live::Present {
+            return Ok(());
+        }
+        if !asked {
+            return Err(Error::Refused(format!(
+                "state `{0}` is new here and the container has data for it already: push glxc.toml alone, pull, merge; \
+                 or `git push -o replace={0}`",
+                part.name
+            )));
+        }
+        let kept = self.keep_live(operation, old, part)?;
+        self.note(&format!("{}: what was live before is kept in the branch {kept}", part.name));
+        Ok(())
+    }
+
+    /// Keeps a state's live data as a commit under a branch of its own.
+    fn keep_live(&self, operation: &Operation, old: &ObjectId, part: &Part) -> Result<String> {
+        let cx = operation.cx(self, None);
+        let mut import = crate::import::Import::start(&self.git, operation.scratch())?;
+        let mut sink = import.sink(None);
+        part.handler.export(None, &mut sink, &cx).map_err(Error::state(&part.name, "export"))?;
+        let written = sink.finish()?;
+        let path = self.config_path(operation, part)?;
+        let branch = format!("replaced/{}-{}", part.name, operation.id);
+        let message = format!("{}: {} before it was replaced", self.parts.container, part.name);
+        let author = format!("{0} <glxc@{0}>", self.parts.container);
+        import.commit(&format!("refs/heads/{branch}"), old, &message, &author, &[(path, written)])?;
+        Ok(branch)
+    }
+
+    fn config_path(&self, operation: &Operation, part: &Part) -> Result<glxc_handlers::StatePath> {
+        let commit = self.git.resolve(&operation.reference("pushed"))?;
+        let config = commit.map(|commit| self.config(&commit)).transpose()?;
+        let state = config.as_ref().and_then(|config| config.state(&part.name));
+        state.map(|state| state.path.clone()).ok_or_else(|| Error::Refused(format!("no state `{}`", part.name)))
+    }
+
+    /// Stage, lock, decide, commit, move the refs.
+    fn import(
+        &self, operation: &Operation, journal: &mut Journal, parts: &[Part], refs: &[RefUpdate],
+    ) -> Result<(), Failed> {
+        let cx = operation.cx(self, None);
+        let changes: Vec<Change<'_>> = parts.iter().map(|part| part.change(&operation.id)).collect();
+        let mut staged: Vec<(&Part, Box<dyn Staged + '_>)> = Vec::new();
+        for (part, change) in parts.iter().zip(&changes) {
+            self.note(&format!("{}: {}", part.name, self.describe(part, change, operation)?));
+            let one = part.handler.stage(change, &cx).map_err(Error::state(&part.name, "prepare the import"))?;
+            staged.push((part, one));
+            journal.add(&Step::Staged { state: part.name.clone() })?;
+        }
+        // A compensated import happens inside `lock`, so those come last; of the others, the long ones first.
+        staged.sort_by_key(|(part, _)| match part.handler.caps().commit {
+            Commit::Redo => 0,
+            Commit::Transactional => 1,
+            Commit::Compensated => 2,
+        });
+        let mut records = BTreeMap::new();
+        for (part, one) in &mut staged {
+            let Record(record) = one.lock().map_err(Error::state(&part.name, "import"))?;
+            records.insert(part.name.clone(), record);
+        }
+        self.check_refs_movable(refs)?;
+        if self.parts.cancel.is_cancelled() {
+            return Err(Error::Cancelled.into());
+        }
+        journal.add(&Step::Intent { records: records.clone() })?;
+        // With a transactional state its own commit is the decision, so it goes first.
+        staged.sort_by_key(|(part, _)| !part.is_transactional());
+        if !parts.iter().any(Part::is_transactional) {
+            journal.add(&Step::Decided)?;
+        }
+        for (part, one) in staged {
+            self.commit_one(operation, part, one, records.get(&part.name).cloned())?;
+            journal.add(&Step::Done { state: part.name.clone() }).map_err(Failed::Unfinished)?;
+        }
+        self.move_refs(refs).map_err(Failed::Unfinished)?;
+        journal.add(&Step::Ref).map_err(Failed::Unfinished)
+    }
+
+    fn describe(&self, part: &Part, change: &Change<'_>, operation: &Operation) -> Result<String> {
+        let cx = operation.cx(self, None);
+        let description = part.handler.describe(change, &cx).map_err(Error::state(&part.name, "read its files"))?;
+        Ok(match (part.replace, description.summary.is_empty()) {
+            (true, _) => format!("load {} files", part.next.entries().len()),
+            (false, true) => "only settings changed".into(),
+            (false, false) => description.summary,
+        })
+    }
+
+    /// Commits one state. Where that fails the outcome is unknown, and the engine is asked.
+    fn commit_one(
+        &self, operation: &Operation, part: &Part, staged: Box<dyn Staged + '_>, record: Option<String>,
+    ) -> Result<(), Failed> {
+        let error = match staged.commit() {
+            Ok(committed) => {
+                committed.notes.iter().for_each(|note| self.note(&format!("{}: {note}", part.name)));
+                return Ok(());
+            }
+            Err(error) => Error::state(&part.name, "commit")(error),
+        };
+        let decision = if part.is_transactional() { Decision::Ask } else { Decision::Commit };
+        match self.recover_part(operation, part, record.map(Record).as_ref(), decision) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failed::Declined(error)),
+            Err(_) => Err(Failed::Unfinished(error)),
+        }
+    }
+
+    fn recover_part(
+        &self, operation: &Operation, part: &Part, record: Option<&Record>, decision: Decision,
+    ) -> Result<bool> {
+        let deadline = Instant::now() + self.parts.waits.ready;
+        let never = glxc_handlers::Cancel::new();
+        let cx = glxc_handlers::Cx { cancel: &never, ..operation.cx(self, Some(deadline)) };
+        part.handler.ready(&cx).map_err(Error::state(&part.name, "wait for it"))?;
+        let cx = glxc_handlers::Cx { deadline: None, ..cx };
+        let change = part.change(&operation.id);
+        let recovered = part.handler.recover(&change, record, decision, &cx);
+        match recovered.map_err(Error::state(&part.name, "recover"))? {
+            Recovered::Committed(committed) => {
+                committed.notes.iter().for_each(|note| self.note(&format!("{}: {note}", part.name)));
+                Ok(true)
+            }
+            Recovered::Aborted => Ok(false),
+        }
+    }
+
+    /// Nothing may hinder the refs once it is decided: another ref in the way, or an old value that is not so.
+    pub(crate) fn check_refs_movable(&self, refs: &[RefUpdate]) -> Result<()> {
+        let mut input = b"start\n".to_vec();
+        input.extend(refs_commands(refs));
+        input.extend_from_slice(b"prepare\nabort\n");
+        self.git.feed(&["update-ref", "--stdin"], &input).map(drop)
+    }
+
+    pub(crate) fn move_refs(&self, refs: &[RefUpdate]) -> Result<()> {
+        self.update_refs(&refs_commands(refs))
+    }
+
+    /// What follows the moved refs: nothing of it can decline the push any more.
+    fn finish(&self, journal: Journal, ready: bool) -> Result<()> {
+        if ready {
+            self.run_ready()?;
+        }
+        if let Some(main) = self.main()? {
+            self.forget_fingerprints(&main)?;
+        }
+        journal.clear()?;
+        self.sweep()
+    }
+
+    fn run_ready(&self) -> Result<()> {
+        let Some(setup) = &self.parts.setup else { return Ok(()) };
+        let operation = self.new_operation()?;
+        if let Err(error) = setup.ready(&operation.cx(self, None)) {
+            let causes = causes(&*error);
+            self.note(&format!("the data is in place, but `ready.rc` failed: {causes}"));
+        }
+        Ok(())
+    }
+
+    /// Settles what an interrupted operation left: finishes what was decided, removes what was not. Under the lock.
+    /// Without `scripts` a pending `ready.rc` is left to the next contact.
+    pub(crate) fn settle(&self, scripts: bool) -> Result<()> {
+        let Some(interrupted) = journal::read(&self.journal_path())? else {
+            if self.journal_path().exists() {
+                Journal::open(&self.journal_path())?.clear()?;
+            }
+            return self.sweep();
+        };
+        let id = OpId::new(interrupted.op.clone()).map_err(|e| Error::Protocol(e.to_string()))?;
+        let operation = self.operation(id)?;
+        let mut journal = Journal::open(&self.journal_path())?;
+        let parts = self.interrupted_parts(&interrupted)?;
+        if !self.settle_parts(&operation, &mut journal, &interrupted, &parts)? {
+            self.undo_sysconf(&operation, &interrupted)?;
+            journal.clear()?;
+            return self.sweep();
+        }
+        if !interrupted.moved {
+            let current = |update: &&RefUpdate| match self.git.resolve(&update.name) {
+                Ok(now) => now.unwrap_or_else(ObjectId::zero) != update.new,
+                Err(_) => true,
+            };
+            let left: Vec<_> = interrupted.refs.iter().filter(current).cloned().collect();
+            self.move_refs(&left)?;
+            journal.add(&Step::Ref)?;
+        }
+        match interrupted.ready && !scripts {
+            true => Ok(()),
+            false => self.finish(journal, interrupted.ready),
+        }
+    }
+
+    fn interrupted_parts(&self, interrupted: &journal::Interrupted) -> Result<Vec<Part>> {
+        let config = self.config(&interrupted.new)?;
+        let mut parts = Vec::new();
+        for planned in &interrupted.parts {
+            let state = config.state(&planned.state);
+            let part = state.map(|state| self.part(interrupted.old.as_ref(), &interrupted.new, state)).transpose()?;
+            let Some(mut part) = part.flatten() else {
+                return Err(Error::Protocol(format!("the journal names the unknown state {}", planned.state)));
+            };
+            part.replace = planned.replace;
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+
+    /// Returns whether the operation happened.
+    fn settle_parts(
+        &self, operation: &Operation, journal: &mut Journal, interrupted: &journal::Interrupted, parts: &[Part],
+    ) -> Result<bool> {
+        let record = |part: &Part| {
+            let records = interrupted.records.as_ref()?;
+            records.get(&part.name).map(|record| Record(record.clone()))
+        };
+        let mut decided = interrupted.decided || !interrupted.done.is_empty();
+        let mut done: BTreeSet<&str> = interrupted.done.iter().map(String::as_str).collect();
+        let transactional = parts.iter().find(|part| part.is_transactional());
+        if let (false, Some(_), Some(part)) = (decided, &interrupted.records, transactional) {
+            decided = self.recover_part(operation, part, record(part).as_ref(), Decision::Ask)?;
+            if decided {
+                journal.add(&Step::Done { state: part.name.clone() })?;
+                done.insert(&part.name);
+            }
+        }
+        let decision = if decided { Decision::Commit } else { Decision::Abort };
+        for part in parts.iter().filter(|part| !done.contains(&*part.name)) {
+            self.recover_part(operation, part, record(part).as_ref(), decision)?;
+            if decided {
+                journal.add(&Step::Done { state: part.name.clone() })?;
+            }
+        }
+        Ok(decided)
+    }
+
+    fn undo_sysconf(&self, operation: &Operation, interrupted: &journal::Interrupted) -> Result<()> {
+        let (Some(setup), Some(old), true) = (&self.parts.setup, &interrupted.old, interrupted.sysconf) else {
+            return Ok(());
+        };
+        let base = self.sysconf(old)?;
+        let never = glxc_handlers::Cancel::new();
+        let cx = glxc_handlers::Cx { cancel: &never, ..operation.cx(self, None) };
+        let base = base.as_ref().map(|tree| tree as &dyn Tree);
+        let left = setup.undo(&operation.id, base, &cx).map_err(Error::Setup)?;
+        left.iter().for_each(|left| self.note(&format!("sysconf: not undone: {left}")));
+        Ok(())
+    }
+}
+
+/// Plain files only; what is pushed one way may be executable.
+fn check_modes(state: &StateConfig, tree: &GitTree) -> Result<()> {
+    for entry in tree.entries() {
+        let allowed = match entry.mode {
+            glxc_handlers::Mode::File => true,
+            glxc_handlers::Mode::Executable => state.settings.direction == Direction::Push,
+            glxc_handlers::Mode::Link => false,
+        };
+        if !allowed {
+            let path = state.path.join(entry.path.as_bytes()).map_or_else(|e| e.to_string(), |path| path.to_string());
+            let message = format!("only plain files can be part of state `{}`", state.name());
+            return Err(Error::Tree { path, message });
+        }
+    }
+    Ok(())
+}
+
+fn refs_commands(refs: &[RefUpdate]) -> Vec<u8> {
+    let command = |update: &RefUpdate| match update.new.is_zero() {
+        true => format!("delete {} {}\n", update.name, update.old),
+        false => format!("update {} {} {}\n", update.name, update.new, update.old),
+    };
+    refs.iter().map(command).collect::<String>().into_bytes()
+}
+
+/// An error with its causes in one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}

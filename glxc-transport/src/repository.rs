@@ -1,0 +1,374 @@
+//! The state repository: a bare repository in the container, and what surrounds it.
+
+use std::fs::{self, DirBuilder};
+use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use glxc_handlers::{Cancel, Cx, Handler, OpId, Progress, Registry, StatePath};
+use tempfile::TempDir;
+
+use crate::config::{Config, StateConfig};
+use crate::lock::Lock;
+use crate::tree::Blobs;
+use crate::{Error, Git, GitTree, ObjectId, Result, Setup};
+
+/// The version of what lies in the folder of a state repository.
+const FORMAT: u32 = 1;
+
+/// A `glxc.toml` longer than this is refused.
+const CONFIG_LIMIT: u64 = 1 << 20;
+
+/// Settings of the bare repository. Objects go into packs and are durable before a ref names them; every ref and
+/// delete of a push is handled by our hook.
+const SETTINGS: &[(&str, &str)] = &[
+    ("core.bigFileThreshold", "16m"),
+    ("core.compression", "1"),
+    ("core.fsync", "committed,loose-object"),
+    ("fastimport.unpackLimit", "1"),
+    ("gc.auto", "0"),
+    ("receive.advertisePushOptions", "true"),
+    ("receive.autogc", "false"),
+    ("receive.fsckObjects", "true"),
+    ("receive.procReceiveRefs", "refs/"),
+    ("receive.shallowUpdate", "false"),
+    ("receive.unpackLimit", "1"),
+    ("transfer.hideRefs", "refs/glxc"),
+];
+
+/// How long an operation waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    /// For another operation's lock.
+    pub lock: Duration,
+    /// For the engines to answer.
+    pub ready: Duration,
+}
+
+impl Default for Waits {
+    /// Ten minutes for a lock, two for the engines.
+    fn default() -> Self {
+        Waits { lock: Duration::from_secs(600), ready: Duration::from_secs(120) }
+    }
+}
+
+/// What a [`StateRepository`] is made of.
+pub struct Parts {
+    /// The folder, `/var/lib/glxc` in a container. Made with mode 0700 where it is missing.
+    pub folder: PathBuf,
+    /// The folder with programs named `pre-receive` and `proc-receive`, which call [`crate::pre_receive`] and
+    /// [`crate::proc_receive`].
+    pub hooks: PathBuf,
+    /// The name of the container, for commit messages.
+    pub container: String,
+    /// The kinds of state.
+    pub registry: Registry,
+    /// The system's configuration; without one, `sysconf/` is stored and not applied.
+    pub setup: Option<Box<dyn Setup>>,
+    /// Who is told.
+    pub progress: Arc<dyn Progress>,
+    /// Stops an operation that has not decided yet.
+    pub cancel: Cancel,
+    /// How long to wait.
+    pub waits: Waits,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts = f.debug_struct("Parts");
+        parts.field("folder", &self.folder).field("container", &self.container).field("registry", &self.registry);
+        parts.finish_non_exhaustive()
+    }
+}
+
+/// A repository that a container's live state is pulled from and pushed to.
+#[derive(Debug)]
+pub struct StateRepository {
+    pub(crate) git: Git,
+    pub(crate) parts: Parts,
+}
+
+/// One operation under way: its id and its folders.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) id: OpId,
+    folder: PathBuf,
+    scratch: PathBuf,
+    _temporary: Option<TempDir>,
+}
+
+impl StateRepository {
+    /// Opens the repository, and makes what is missing of it.
+    ///
+    /// # Errors
+    /// [`Error::Newer`] where a newer program wrote it, [`Error::Io`], [`Error::Git`].
+    pub fn open(parts: Parts) -> Result<Self> {
+        private_folder(&parts.folder)?;
+        for name in ["op", "scratch", "check", "recorded"] {
+            private_folder(&parts.folder.join(name))?;
+        }
+        check_format(&parts.folder)?;
+        let git = Git::new(parts.folder.join("repo.git"));
+        let repository = StateRepository { git, parts };
+        repository.make_bare()?;
+        Ok(repository)
+    }
+
+    /// The same repository, with git's own view of a push's quarantine.
+    #[must_use]
+    pub fn with_git_environment(
+        mut self, environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    ) -> Self {
+        self.git = self.git.with_environment(environment);
+        self
+    }
+
+    /// git on the bare repository.
+    pub fn git(&self) -> &Git {
+        &self.git
+    }
+
+    fn make_bare(&self) -> Result<()> {
+        let finished = self.git.dir().join("glxc-format");
+        if !finished.exists() {
+            private_folder(self.git.dir())?;
+            self.git.output(&["init", "--bare", "--quiet", "--template="])?;
+            for (key, value) in SETTINGS {
+                self.git.set(key, value)?;
+            }
+            fs::write(&finished, FORMAT.to_string()).map_err(Error::io("write", &finished))?;
+        }
+        let hooks = self.parts.hooks.to_string_lossy().into_owned();
+        match self.git.setting("core.hooksPath")? {
+            Some(set) if set == hooks => Ok(()),
+            _ => self.git.set("core.hooksPath", &hooks),
+        }
+    }
+
+    /// The bound branch, where one is bound.
+    ///
+    /// # Errors
+    /// [`Error::Git`].
+    pub fn branch(&self) -> Result<Option<String>> {
+        self.git.setting("glxc.branch")
+    }
+
+    /// Binds the branch that live state belongs to. A bound repository is bound again only to the same branch.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where it is bound to another, or the name is no branch.
+    pub fn bind(&self, branch: &str) -> Result<()> {
+        match self.branch()? {
+            Some(bound) if bound == branch => return Ok(()),
+            Some(bound) => {
+                let message = format!("this container is bound to the branch `{bound}`, not to `{branch}`");
+                return Err(Error::Refused(message));
+            }
+            None => {}
+        }
+        if branch.starts_with('-') || self.git.optional(&["check-ref-format", "--branch", branch])?.is_none() {
+            return Err(Error::Refused(format!("`{}` is no name of a branch", branch.escape_debug())));
+        }
+        self.git.output(&["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")])?;
+        self.git.set("glxc.branch", branch)
+    }
+
+    /// The full name of the bound branch.
+    pub(crate) fn main_ref(&self) -> Result<String> {
+        match self.branch()? {
+            Some(branch) => Ok(format!("refs/heads/{branch}")),
+            None => Err(Error::Refused("no branch is bound".into())),
+        }
+    }
+
+    /// The last agreed commit.
+    pub(crate) fn main(&self) -> Result<Option<ObjectId>> {
+        self.git.resolve(&self.main_ref()?)
+    }
+
+    /// `glxc.toml` of a commit. A commit without one has no states.
+    pub(crate) fn config(&self, commit: &ObjectId) -> Result<Config> {
+        let listing = self.git.output(&["ls-tree", "-z", "--full-tree", commit.as_str(), "--", crate::CONFIG_FILE])?;
+        let text = match listing.strip_prefix(b"100644 blob ").or_else(|| listing.strip_prefix(b"100755 blob ")) {
+            Some(rest) if rest.len() > 40 => self.read_config(&ObjectId::new(&rest[..40])?)?,
+            Some(_) | None if listing.is_empty() => String::new(),
+            _ => {
+                let message = "must be a plain file".into();
+                return Err(Error::Tree { path: crate::CONFIG_FILE.into(), message });
+            }
+        };
+        let config = Config::parse(&text);
+        config.map_err(|source| Error::Config { commit: commit.short().into(), source })
+    }
+
+    fn read_config(&self, id: &ObjectId) -> Result<String> {
+        let bytes = Blobs::new(self.git.clone()).read(id, CONFIG_LIMIT)?;
+        String::from_utf8(bytes)
+            .map_err(|_| Error::Tree { path: crate::CONFIG_FILE.into(), message: "is not UTF-8".into() })
+    }
+
+    /// The handler of a state.
+    pub(crate) fn handler(&self, commit: &ObjectId, state: &StateConfig) -> Result<Box<dyn Handler>> {
+        self.parts.registry.make(&state.handler, &state.settings).map_err(|error| {
+            let mut source = crate::ConfigError::from(error);
+            source.line = source.line.or(state.line);
+            source.message = format!("state `{}`: {}", state.name(), source.message);
+            Error::Config { commit: commit.short().into(), source }
+        })
+    }
+
+    /// The files of a folder of a commit.
+    pub(crate) fn tree(&self, commit: &ObjectId, folder: &StatePath) -> Result<Option<GitTree>> {
+        GitTree::load(&self.git, commit, folder)
+    }
+
+    pub(crate) fn sysconf(&self, commit: &ObjectId) -> Result<Option<GitTree>> {
+        self.tree(commit, &sysconf_path()?)
+    }
+
+    /// Takes the lock and settles what an interrupted operation left.
+    pub(crate) fn begin(&self, purpose: &str) -> Result<Lock> {
+        let lock = self.lock(purpose)?;
+        self.settle(true)?;
+        Ok(lock)
+    }
+
+    pub(crate) fn lock(&self, purpose: &str) -> Result<Lock> {
+        let deadline = Instant::now() + self.parts.waits.lock;
+        let path = self.parts.folder.join("lock");
+        Lock::acquire(&path, purpose, deadline, &self.parts.cancel, &*self.parts.progress)
+    }
+
+    /// Settles what an interrupted operation left. Every contact of a client begins with it.
+    ///
+    /// # Errors
+    /// Where an engine does not answer or can not be asked; the next contact tries again.
+    pub fn contact(&self) -> Result<()> {
+        self.begin("a contact").map(drop)
+    }
+
+    /// The same without running scripts, for the unit at the container's start.
+    ///
+    /// # Errors
+    /// As for [`StateRepository::contact`].
+    pub fn recover(&self) -> Result<()> {
+        let _lock = self.lock("recovery")?;
+        self.settle(false)
+    }
+
+    pub(crate) fn journal_path(&self) -> PathBuf {
+        self.parts.folder.join("journal")
+    }
+
+    /// The folders of an operation, made where they are missing.
+    pub(crate) fn operation(&self, id: OpId) -> Result<Operation> {
+        let folder = self.parts.folder.join("op").join(id.as_str());
+        let scratch = self.parts.folder.join("scratch").join(id.as_str());
+        private_folder(&folder)?;
+        private_folder(&scratch)?;
+        Ok(Operation { id, folder, scratch, _temporary: None })
+    }
+
+    /// An operation that only checks, without the lock, so its folders are not those that a sweep removes.
+    pub(crate) fn check_operation(&self) -> Result<Operation> {
+        let parent = self.parts.folder.join("check");
+        let temporary = tempfile::tempdir_in(&parent).map_err(Error::io("create a folder in", &parent))?;
+        let folder = temporary.path().to_owned();
+        Ok(Operation { id: random_id()?, scratch: folder.clone(), folder, _temporary: Some(temporary) })
+    }
+
+    pub(crate) fn new_operation(&self) -> Result<Operation> {
+        self.operation(random_id()?)
+    }
+
+    /// Removes everything that belongs to operations: only called under the lock with no journal left.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for name in ["op", "scratch"] {
+            remove_entries(&self.parts.folder.join(name), |_| true)?;
+        }
+        // A check needs no lock; what is this old was killed.
+        let old = |age: Duration| age > Duration::from_secs(24 * 3600);
+        remove_entries(&self.parts.folder.join("check"), old)?;
+        let refs = self.git.output(&["for-each-ref", "--format=delete %(refname)", "refs/glxc/"])?;
+        if refs.is_empty() { Ok(()) } else { self.update_refs(&refs) }
+    }
+    /// Runs an update-ref transaction: all or none.
+    pub(crate) fn update_refs(&self, commands: &[u8]) -> Result<()> {
+        let mut input = b"start\n".to_vec();
+        input.extend_from_slice(commands);
+        input.extend_from_slice(b"commit\n");
+        self.git.feed(&["update-ref", "--stdin"], &input).map(drop)
+    }
+
+    pub(crate) fn note(&self, text: &str) {
+        self.parts.progress.note(text);
+    }
+}
+
+impl Operation {
+    /// The context of a handler's call.
+    pub(crate) fn cx<'a>(&'a self, repository: &'a StateRepository, deadline: Option<Instant>) -> Cx<'a> {
+        Cx {
+            progress: &*repository.parts.progress,
+            cancel: &repository.parts.cancel,
+            deadline,
+            scratch: &self.scratch,
+            op_dir: &self.folder,
+        }
+    }
+
+    pub(crate) fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// A ref that keeps a commit of the operation alive; `sweep` removes it.
+    pub(crate) fn reference(&self, commit: &str) -> String {
+        format!("refs/glxc/{}/{commit}", self.id)
+    }
+}
+
+fn random_id() -> Result<OpId> {
+    let mut bytes = [0; 8];
+    let random = Path::new("/dev/urandom");
+    fs::File::open(random).and_then(|mut file| file.read_exact(&mut bytes)).map_err(Error::io("read", random))?;
+    let digits: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    OpId::new(digits).map_err(|e| Error::Protocol(e.to_string()))
+}
+
+/// Removes what a folder holds, where it was changed as long ago as `which` says.
+fn remove_entries(folder: &Path, which: impl Fn(Duration) -> bool) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let path = entry.map_err(Error::io("list", folder))?.path();
+        let changed = fs::symlink_metadata(&path).and_then(|metadata| metadata.modified());
+        let age = changed.ok().and_then(|changed| changed.elapsed().ok()).unwrap_or_default();
+        if which(age) {
+            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn sysconf_path() -> Result<StatePath> {
+    StatePath::new(crate::SYSCONF).map_err(|e| Error::Protocol(e.to_string()))
+}
+
+fn private_folder(path: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("create", path))
+}
+
+fn check_format(folder: &Path) -> Result<()> {
+    let path = folder.join("format");
+    match fs::read_to_string(&path) {
+        Ok(found) if found.trim().parse::<u32>().is_ok_and(|found| found <= FORMAT) => Ok(()),
+        Ok(found) => {
+            let found = found.trim().escape_debug().to_string();
+            Err(Error::Newer { path: folder.to_owned(), found, known: FORMAT })
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            fs::write(&path, format!("{FORMAT}\n")).map_err(Error::io("write", &path))
+        }
+        Err(error) => Err(Error::io("read", &path)(error)),
+    }
+}
