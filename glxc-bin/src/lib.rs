@@ -1,1 +1,3 @@
-//! Not built yet.
+//! The programs of GLXC as a library: what front, keeper and guest share, and their entry points.
+
+pub mod protocol;
