@@ -21,10 +21,12 @@ mod cx;
 mod error;
 mod handler;
 mod memory;
+pub mod names;
 mod options;
 mod path;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
+pub mod rows;
 pub mod text;
 mod tree;
 

@@ -1,0 +1,201 @@
+//! The rows that differ between two trees.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use super::{Header, Limits, Line, Reader, Sorted, sorted};
+use crate::{ContentId, Cx, Entry, Result, StatePath, Tree};
+
+/// Where a row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The part.
+    pub file: &'a StatePath,
+    /// The line in it, counted from 1.
+    pub line: u64,
+}
+
+/// A row that differs. The place is that in next; of a removed row, that in base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowChange<'a> {
+    /// Only next has it.
+    Added {
+        /// The row.
+        line: &'a [u8],
+        /// Where.
+        place: Place<'a>,
+    },
+    /// Only base has it.
+    Removed {
+        /// The row.
+        line: &'a [u8],
+        /// Where it was.
+        place: Place<'a>,
+    },
+    /// Both have the key, with other values.
+    Changed {
+        /// The row in base.
+        old: &'a [u8],
+        /// The row in next.
+        new: &'a [u8],
+        /// Where.
+        place: Place<'a>,
+    },
+}
+
+/// How many rows differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// In next only.
+    pub added: u64,
+    /// In both, with other values.
+    pub changed: u64,
+    /// In base only.
+    pub removed: u64,
+}
+
+/// The rows of one table that differ between two trees, in the order of their keys. Of a bag, equal lines are counted.
+///
+/// Only parts whose content differs are read, so a key that next has in a changed part and again in an unchanged one shows as
+/// added here; [`super::check`] on next finds it. Where the columns differ, rows of one key are still told as changed;
+/// where the keys themselves can not be compared (see [`Header::same_key`]), all rows of base are removed and then all of next
+/// are added.
+#[derive(Debug)]
+pub struct Changes {
+    base: Side,
+    next: Side,
+    comparable: bool,
+}
+
+#[derive(Debug)]
+struct Side {
+    header: Option<Header>,
+    rows: Sorted,
+    /// Its current row was given to the caller, who still may look at it.
+    spent: bool,
+}
+
+impl Changes {
+    /// Reads and sorts the parts that differ, in the scratch folder. A missing tree is an empty one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a line that is not a row, and those of [`sorted`].
+    pub fn new(
+        base: Option<&dyn Tree>, next: Option<&dyn Tree>, folder: &StatePath, limits: Limits, cx: &Cx<'_>,
+    ) -> Result<Self> {
+        let (before, after) = (parts(base, folder), parts(next, folder));
+        let base = Side::new(base, unmatched(before, after), limits, cx)?;
+        let next = Side::new(next, unmatched(after, before), limits, cx)?;
+        let comparable = match (&base.header, &next.header) {
+            (Some(a), Some(b)) => a.same_key(b),
+            _ => true,
+        };
+        Ok(Changes { base, next, comparable })
+    }
+
+    /// The columns of base, where a part of base differs.
+    pub fn base_header(&self) -> Option<&Header> {
+        self.base.header.as_ref()
+    }
+
+    /// The columns of next, where a part of next differs.
+    pub fn next_header(&self) -> Option<&Header> {
+        self.next.header.as_ref()
+    }
+
+    /// The next row that differs. What it gives must be let go before the one after.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] where a side has the same key twice. [`crate::Error::Io`] on the scratch folder.
+    #[allow(clippy::should_implement_trait)] // a change borrows both sides, so this can not be an `Iterator`
+    pub fn next(&mut self) -> Result<Option<RowChange<'_>>> {
+        let order = loop {
+            self.base.let_go()?;
+            self.next.let_go()?;
+            let Some(order) = self.order() else { return Ok(None) };
+            self.base.spent = order != Ordering::Greater;
+            self.next.spent = order != Ordering::Less;
+            if order != Ordering::Equal || self.line(true) != self.line(false) {
+                break order;
+            }
+        };
+        let change = match (order, self.base.rows.current(), self.next.rows.current()) {
+            (Ordering::Less, Some(old), _) => RowChange::Removed { line: old.bytes, place: old.place() },
+            (Ordering::Greater, _, Some(new)) => RowChange::Added { line: new.bytes, place: new.place() },
+            (Ordering::Equal, Some(old), Some(new)) => {
+                RowChange::Changed { old: old.bytes, new: new.bytes, place: new.place() }
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(change))
+    }
+
+    /// Goes through all and counts them.
+    ///
+    /// # Errors
+    /// Those of [`Changes::next`].
+    pub fn count(mut self) -> Result<Counts> {
+        let mut counts = Counts::default();
+        while let Some(change) = self.next()? {
+            match change {
+                RowChange::Added { .. } => counts.added += 1,
+                RowChange::Removed { .. } => counts.removed += 1,
+                RowChange::Changed { .. } => counts.changed += 1,
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Which side's row comes first. Rows of a bag have no key, so their lines decide.
+    fn order(&self) -> Option<Ordering> {
+        let (old, new) = (self.base.rows.current(), self.next.rows.current());
+        let bag = |row: &Line<'_>| row.key.is_empty();
+        match (old, new) {
+            (None, None) => None,
+            (Some(_), None) => Some(Ordering::Less),
+            (None, Some(_)) => Some(Ordering::Greater),
+            (Some(_), Some(_)) if !self.comparable => Some(Ordering::Less),
+            (Some(old), Some(new)) if bag(&old) => Some(old.bytes.cmp(new.bytes)),
+            (Some(old), Some(new)) => Some(old.key.cmp(new.key)),
+        }
+    }
+
+    fn line(&self, base: bool) -> Option<&[u8]> {
+        let side = if base { &self.base } else { &self.next };
+        side.rows.current().map(|row| row.bytes)
+    }
+}
+
+impl Side {
+    fn new(tree: Option<&dyn Tree>, parts: Vec<&Entry>, limits: Limits, cx: &Cx<'_>) -> Result<Self> {
+        let empty = crate::MemoryTree::default();
+        let reader = Reader::of(tree.unwrap_or(&empty), parts, limits)?;
+        let header = reader.header().cloned();
+        Ok(Side { header, rows: sorted(reader, limits, cx)?, spent: false })
+    }
+
+    fn let_go(&mut self) -> Result<()> {
+        match std::mem::take(&mut self.spent) {
+            true => self.rows.advance(),
+            false => Ok(()),
+        }
+    }
+}
+
+fn parts<'t>(tree: Option<&'t dyn Tree>, folder: &StatePath) -> &'t [Entry] {
+    tree.map_or(&[], |tree| tree.within(folder))
+}
+
+/// The parts whose content the other side does not have. A part that only moved is no difference.
+fn unmatched<'t>(parts: &'t [Entry], other: &'t [Entry]) -> Vec<&'t Entry> {
+    let mut there: HashMap<(&ContentId, crate::Mode), usize> = HashMap::new();
+    other.iter().for_each(|entry| *there.entry((&entry.id, entry.mode)).or_default() += 1);
+    let mut is_there = |entry: &'t Entry| match there.get_mut(&(&entry.id, entry.mode)) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            true
+        }
+        _ => false,
+    };
+    parts.iter().filter(|entry| !is_there(entry)).collect()
+}
