@@ -1,0 +1,6 @@
+//! Profiles installed into a folder that stands for a system, with real scripts.
+
+mod kill;
+mod scripts;
+mod support;
+mod system;
