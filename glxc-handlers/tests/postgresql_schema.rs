@@ -4,10 +4,34 @@
 
 mod common;
 
+use std::sync::Once;
+
+use common::postgres::Cluster;
+use glxc_handlers::postgresql::schema::{self, Model};
+use postgres::Client;
+
+const APPLICATION: &str = include_str!("data/application.sql");
+
+fn read(client: &mut Client) -> Model {
+    client.batch_execute(schema::PINNED).unwrap();
+    schema::read(client).unwrap()
+}
+
+/// Creates the roles of the application, which all databases share.
+fn roles(cluster: &Cluster) {
+    static ONCE: Once = Once::new();
+    let statements = r#"CREATE ROLE app_owner; CREATE ROLE app_reader; CREATE ROLE "App Writer""#;
+    ONCE.call_once(|| cluster.connect("postgres").batch_execute(statements).unwrap());
+}
+
 #[test]
-fn the_server_answers() {
+fn the_application_is_read() {
     let Some(cluster) = common::postgres::shared() else { return };
-    let mut client = cluster.create("answers");
-    assert_eq!(client.query_one("SELECT 1", &[]).unwrap().get::<_, i32>(0), 1);
-    assert!(cluster.dump("answers", &["--schema-only"]).contains("PostgreSQL database dump"));
+    roles(cluster);
+    let mut client = cluster.create("app");
+    cluster.psql("app", APPLICATION);
+    let files = schema::files(&read(&mut client)).unwrap();
+    let names: Vec<&str> = files.iter().filter_map(|(path, _)| path.as_str()).collect();
+    assert!(names.contains(&"schema/tables/shop.log_2021_rest.sql"), "{names:?}");
+    assert_eq!(files, schema::files(&read(&mut client)).unwrap());
 }

@@ -2,5 +2,17 @@
 //! brought into a live database.
 
 mod model;
+mod query;
+mod read;
+mod relations;
+mod render;
+mod settings;
 
 pub use model::*;
+pub use read::read;
+pub use render::files;
+
+/// The settings of a session that decide how the server writes what [`read()`] reads.
+pub const PINNED: &str = "SET search_path = ''; SET quote_all_identifiers = off; SET standard_conforming_strings = on; \
+    SET datestyle = 'ISO, MDY'; SET intervalstyle = postgres; SET timezone = 'UTC'; SET extra_float_digits = 3; \
+    SET bytea_output = hex; SET lc_monetary = 'C'; SET xmlbinary = base64";

@@ -14,7 +14,7 @@ pub struct Model {
     pub database: Database,
     /// Every object, by what it is and its name.
     pub objects: BTreeMap<ObjectId, Object>,
-    /// The tables in detail, by [`Table::qualified`]. Their parts are also [`Model::objects`].
+    /// The tables in detail, by [`Table::qualified`]; their parts are also in [`Model::objects`].
     pub tables: BTreeMap<String, Table>,
     /// The sequences in detail, those of identity columns included, by [`Sequence::qualified`].
     pub sequences: BTreeMap<String, Sequence>,
@@ -70,7 +70,7 @@ pub enum Kind {
     Aggregate,
     /// A table, partitioned tables and partitions included.
     Table,
-    /// A column of a table or view, or an attribute of a composite type.
+    /// A column of a table.
     Column,
     /// That a table is a partition of another.
     Partition,
@@ -165,6 +165,8 @@ pub struct Object {
     pub parent: Option<ObjectId>,
     /// What it is.
     pub definition: Definition,
+    /// The statement that removes it; empty where it goes with what it is part of.
+    pub drop: String,
     /// What is set after it was created (owner, comment, grants, storage, ...), by a key that sorts.
     pub settings: BTreeMap<String, Setting>,
     /// What must be there before it.
@@ -227,8 +229,10 @@ pub enum Definition {
     },
     /// What can be altered by stating all its options again: a sequence, an identity.
     Options {
-        /// What creates it, up to the options.
+        /// What creates it: options are inserted at `{}`.
         create: String,
+        /// What alters it: options are inserted at `{}`.
+        alter: String,
         /// The options, as for `CREATE SEQUENCE`.
         options: Vec<String>,
     },
@@ -279,6 +283,8 @@ pub struct Table {
     /// The columns that name a row: the primary key, else a valid, immediate, whole unique index over plain
     /// columns that are all NOT NULL. Not quoted.
     pub key: Option<Vec<String>>,
+    /// The name of the index behind [`Table::key`], not quoted.
+    pub key_name: Option<String>,
     /// The primary key, unique and exclusion constraints, and unique indexes.
     pub uniques: Vec<Unique>,
     /// The foreign keys, clones on partitions included.
@@ -305,6 +311,8 @@ pub struct Table {
 pub struct Column {
     /// The name, not quoted.
     pub name: String,
+    /// The name, quoted where needed.
+    pub quoted: String,
     /// `attnum`. Not part of the state.
     pub number: i16,
     /// The type as `format_type` writes it.
