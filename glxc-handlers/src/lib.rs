@@ -17,6 +17,7 @@
 //!
 //! Every engine stands behind a feature of its own name.
 
+pub mod conformance;
 mod cx;
 mod error;
 mod handler;
@@ -27,6 +28,7 @@ mod path;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
 pub mod rows;
+mod simple;
 pub mod text;
 mod tree;
 
@@ -39,4 +41,5 @@ pub use handler::{
 pub use memory::{MemorySink, MemoryTree};
 pub use options::{Options, Reader as OptionsReader, Value, nearest};
 pub use path::{InvalidPath, StatePath};
+pub use simple::{Simple, SimpleHandler};
 pub use tree::{ContentId, Differs, Entry, Mode, Sink, Tree, differences};

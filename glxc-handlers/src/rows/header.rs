@@ -185,7 +185,8 @@ fn parse_key(text: &str) -> Option<Vec<(usize, Comparator)>> {
 const ESCAPES: [(char, char); 7] =
     [('\\', '\\'), ('b', '\u{8}'), ('f', '\u{c}'), ('n', '\n'), ('r', '\r'), ('t', '\t'), ('v', '\u{b}')];
 
-fn escape(name: &str) -> String {
+/// A text as a value in a line: `\\`, backspace, form feed, newline, carriage return, tab and vertical tab escaped.
+pub fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for c in name.chars() {
         match ESCAPES.iter().find(|(_, plain)| *plain == c) {
@@ -196,7 +197,8 @@ fn escape(name: &str) -> String {
     escaped
 }
 
-fn unescape(text: &str) -> Option<String> {
+/// The text of a value that [`escape`] wrote; `None` for any other.
+pub fn unescape(text: &str) -> Option<String> {
     let mut name = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

@@ -35,7 +35,7 @@ mod writer;
 
 pub use changes::{Changes, Counts, Place, RowChange};
 pub use check::check;
-pub use header::{Comparator, Header, VERSION};
+pub use header::{Comparator, Header, VERSION, escape, unescape};
 pub use reader::{Line, Reader};
 pub use sorter::{Sorted, Sorter, sorted};
 pub use writer::{Writer, Written};
