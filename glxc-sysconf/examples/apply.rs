@@ -28,7 +28,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in plan.changes() {
         eprintln!("{}", path.display().to_string().escape_debug());
     }
+    // Undoing is of one operation: nothing of an earlier one may be there.
     let operation = Path::new(STATE).join("operation");
+    if operation.exists() {
+        std::fs::remove_dir_all(&operation)?;
+    }
     match sysconf.apply(&plan, &operation, &mut scripts) {
         Ok(applied) => applied.notes.iter().for_each(|note| eprintln!("{note}")),
         Err(error) => {

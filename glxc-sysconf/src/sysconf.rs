@@ -180,8 +180,9 @@ impl Sysconf {
         for profile in order {
             if profile.setup.is_some() {
                 let intact = crate::plan::intact(self, &manifest, places)?;
-                scripts.run(&self.root, order, profile, Stage::Setup)?;
+                let ran = scripts.run(&self.root, order, profile, Stage::Setup);
                 crate::plan::restore(intact, places, notes)?;
+                ran?;
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use glxc_sysconf::{Error, Scripts};
+use glxc_sysconf::{Error, File, Kind, Scripts};
 
 use crate::support::{System, lines_of, scripts};
 
@@ -108,6 +108,14 @@ fn what_set_up_replaced_is_put_back() {
     assert_eq!(applied.notes.len(), 2, "{:?}", applied.notes);
     assert_eq!(system.export().files, next);
     // Undone, the package's file is what remains, as the package does.
+    system.sysconf.undo(&system.operation(), None).unwrap();
+    assert_eq!(system.read("etc/a"), "package\n");
+    // So it is where the script failed after the package came.
+    std::fs::remove_file(system.path("etc/a")).unwrap();
+    let mut failing = next.clone();
+    failing.insert("actual/setup.rc".into(), File::new(Kind::File, format!("{script}; exit 1")));
+    system.push(None, &failing).unwrap_err();
+    assert_eq!(system.read("etc/a"), "ours");
     system.sysconf.undo(&system.operation(), None).unwrap();
     assert_eq!(system.read("etc/a"), "package\n");
 }
