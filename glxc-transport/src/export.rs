@@ -90,13 +90,10 @@ impl StateRepository {
             fingerprints.insert(name.to_owned(), exported.fingerprint);
             written.extend(files.map(|files| (state.config.path.clone(), files)));
         }
-        if let Some(setup) = &self.parts.setup {
-            let base = self.sysconf(main)?;
-            if let Some(base) = &base {
-                let mut sink = import.sink(Some(base));
-                notes.extend(setup.export(Some(base as &dyn Tree), &mut sink, &cx).map_err(Error::Setup)?);
-                written.push((sysconf_path()?, sink.finish()?));
-            }
+        if let (Some(setup), Some(base)) = (&self.parts.setup, &self.sysconf(main)?) {
+            let mut sink = import.sink(Some(base));
+            notes.extend(setup.export(&mut sink, &cx).map_err(Error::Setup)?);
+            written.push((sysconf_path()?, sink.finish()?));
         }
         for path in self.abandoned(&config)? {
             written.push((path, Written::nothing()));

@@ -91,7 +91,7 @@ impl StateRepository {
             Ok(ready) => self.finish(journal, ready),
             Err(Failed::Declined(error)) => {
                 // The journal stays where this fails, and the next contact tries again.
-                if let Err(undo) = self.settle(false) {
+                if let Err(undo) = self.settle(true) {
                     self.note(&format!("cleaning up failed and is tried again at the next push or pull: {undo}"));
                 }
                 Err(error)
@@ -156,7 +156,7 @@ impl StateRepository {
             return Ok(false);
         }
         journal.add(&Step::Sysconf)?;
-        setup.apply(&operation.id, base, &next, &cx).map_err(Error::Setup)?;
+        setup.apply(base, &next, &cx).map_err(Error::Setup)?;
         Ok(true)
     }
 
@@ -408,7 +408,7 @@ impl StateRepository {
         let mut journal = Journal::open(&self.journal_path())?;
         let parts = self.interrupted_parts(&interrupted)?;
         if !self.settle_parts(&operation, &mut journal, &interrupted, &parts)? {
-            self.undo_sysconf(&operation, &interrupted)?;
+            self.undo_sysconf(&operation, &interrupted, scripts)?;
             journal.clear()?;
             return self.sweep();
         }
@@ -470,15 +470,14 @@ impl StateRepository {
         Ok(decided)
     }
 
-    fn undo_sysconf(&self, operation: &Operation, interrupted: &journal::Interrupted) -> Result<()> {
-        let (Some(setup), Some(old), true) = (&self.parts.setup, &interrupted.old, interrupted.sysconf) else {
+    /// On a container that this push made nothing is undone: it stays, and the next push resumes.
+    fn undo_sysconf(&self, operation: &Operation, interrupted: &journal::Interrupted, scripts: bool) -> Result<()> {
+        let (Some(setup), Some(_), true) = (&self.parts.setup, &interrupted.old, interrupted.sysconf) else {
             return Ok(());
         };
-        let base = self.sysconf(old)?;
         let never = glxc_handlers::Cancel::new();
         let cx = glxc_handlers::Cx { cancel: &never, ..operation.cx(self, None) };
-        let base = base.as_ref().map(|tree| tree as &dyn Tree);
-        let left = setup.undo(&operation.id, base, &cx).map_err(Error::Setup)?;
+        let left = setup.undo(scripts, &cx).map_err(Error::Setup)?;
         left.iter().for_each(|left| self.note(&format!("sysconf: not undone: {left}")));
         Ok(())
     }

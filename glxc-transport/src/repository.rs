@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use glxc_handlers::{Cancel, Cx, Handler, OpId, Progress, Registry, StatePath};
+use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
 use crate::config::{Config, StateConfig};
@@ -96,7 +97,7 @@ pub(crate) struct Operation {
     pub(crate) id: OpId,
     folder: PathBuf,
     scratch: PathBuf,
-    _temporary: Option<TempDir>,
+    _temporary: Option<(TempDir, fs::File)>,
 }
 
 impl StateRepository {
@@ -134,6 +135,7 @@ impl StateRepository {
         let finished = self.git.dir().join("glxc-format");
         if !finished.exists() {
             private_folder(self.git.dir())?;
+            let _lock = self.lock("making the repository")?;
             self.git.output(&["init", "--bare", "--quiet", "--template="])?;
             for (key, value) in SETTINGS {
                 self.git.set(key, value)?;
@@ -141,10 +143,11 @@ impl StateRepository {
             fs::write(&finished, FORMAT.to_string()).map_err(Error::io("write", &finished))?;
         }
         let hooks = self.parts.hooks.to_string_lossy().into_owned();
-        match self.git.setting("core.hooksPath")? {
-            Some(set) if set == hooks => Ok(()),
-            _ => self.git.set("core.hooksPath", &hooks),
+        if self.git.setting("core.hooksPath")?.is_some_and(|set| set == hooks) {
+            return Ok(());
         }
+        let _lock = self.lock("making the repository")?;
+        self.git.set("core.hooksPath", &hooks)
     }
 
     /// The bound branch, where one is bound.
@@ -171,6 +174,7 @@ impl StateRepository {
         if branch.starts_with('-') || self.git.optional(&["check-ref-format", "--branch", branch])?.is_none() {
             return Err(Error::Refused(format!("`{}` is no name of a branch", branch.escape_debug())));
         }
+        let _lock = self.lock("binding the branch")?;
         self.git.output(&["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")])?;
         self.git.set("glxc.branch", branch)
     }
@@ -238,7 +242,11 @@ impl StateRepository {
     pub(crate) fn lock(&self, purpose: &str) -> Result<Lock> {
         let deadline = Instant::now() + self.parts.waits.lock;
         let path = self.parts.folder.join("lock");
-        Lock::acquire(&path, purpose, deadline, &self.parts.cancel, &*self.parts.progress)
+        let lock = Lock::acquire(&path, purpose, deadline, &self.parts.cancel, &*self.parts.progress)?;
+        // Refs and settings are only changed under this lock, so a lock file of git's own was left by a kill.
+        remove_stale_locks(self.git.dir(), false)?;
+        remove_stale_locks(&self.git.dir().join("refs"), true)?;
+        Ok(lock)
     }
 
     /// Settles what an interrupted operation left. Every contact of a client begins with it.
@@ -274,9 +282,11 @@ impl StateRepository {
     /// An operation that only checks, without the lock, so its folders are not those that a sweep removes.
     pub(crate) fn check_operation(&self) -> Result<Operation> {
         let parent = self.parts.folder.join("check");
+        let shared = fs::File::open(&parent).map_err(Error::io("open", &parent))?;
+        flock(&shared, FlockOperation::LockShared).map_err(|errno| Error::io("lock", &parent)(errno.into()))?;
         let temporary = tempfile::tempdir_in(&parent).map_err(Error::io("create a folder in", &parent))?;
         let folder = temporary.path().to_owned();
-        Ok(Operation { id: random_id()?, scratch: folder.clone(), folder, _temporary: Some(temporary) })
+        Ok(Operation { id: random_id()?, scratch: folder.clone(), folder, _temporary: Some((temporary, shared)) })
     }
 
     pub(crate) fn new_operation(&self) -> Result<Operation> {
@@ -286,11 +296,14 @@ impl StateRepository {
     /// Removes everything that belongs to operations: only called under the lock with no journal left.
     pub(crate) fn sweep(&self) -> Result<()> {
         for name in ["op", "scratch"] {
-            remove_entries(&self.parts.folder.join(name), |_| true)?;
+            remove_entries(&self.parts.folder.join(name))?;
         }
-        // A check needs no lock; what is this old was killed.
-        let old = |age: Duration| age > Duration::from_secs(24 * 3600);
-        remove_entries(&self.parts.folder.join("check"), old)?;
+        // Checks share a lock of their own; where nobody holds it, what is there was left by one that was killed.
+        let checks = self.parts.folder.join("check");
+        let folder = fs::File::open(&checks).map_err(Error::io("open", &checks))?;
+        if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            remove_entries(&checks)?;
+        }
         let refs = self.git.output(&["for-each-ref", "--format=delete %(refname)", "refs/glxc/"])?;
         if refs.is_empty() { Ok(()) } else { self.update_refs(&refs) }
     }
@@ -337,15 +350,31 @@ fn random_id() -> Result<OpId> {
     OpId::new(digits).map_err(|e| Error::Protocol(e.to_string()))
 }
 
-/// Removes what a folder holds, where it was changed as long ago as `which` says.
-fn remove_entries(folder: &Path, which: impl Fn(Duration) -> bool) -> Result<()> {
+/// Removes git's lock files in a folder, and in those beneath it.
+fn remove_stale_locks(folder: &Path, recursive: bool) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::io("list", folder))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::io("list", folder))?;
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if recursive {
+                remove_stale_locks(&path, true)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "lock") {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a folder holds.
+fn remove_entries(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let path = entry.map_err(Error::io("list", folder))?.path();
-        let changed = fs::symlink_metadata(&path).and_then(|metadata| metadata.modified());
-        let age = changed.ok().and_then(|changed| changed.elapsed().ok()).unwrap_or_default();
-        if which(age) {
-            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
-        }
+        fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
     }
     Ok(())
 }

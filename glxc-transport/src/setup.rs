@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use glxc_handlers::{Cause, Cx, OpId, Sink, Tree};
+use glxc_handlers::{Cause, Cx, Sink, Tree};
 
 /// The folder of the repository that holds the system's configuration.
 pub const SYSCONF: &str = "sysconf";
@@ -29,14 +29,15 @@ pub trait Setup: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Where a file can not be installed or a script fails. The caller calls `undo` then.
-    fn apply(&self, op: &OpId, base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<(), Cause>;
+    fn apply(&self, base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<(), Cause>;
 
-    /// Puts files and links back as they were before `apply`, where there was a base, and runs set-up again.
-    /// Idempotent. Returns what could not be undone, for the user.
+    /// Puts files and links back as they were before the `apply` whose [`Cx::op_dir`] this is, and runs set-up again
+    /// where `scripts` says so (else the next apply runs it). Idempotent; nothing where nothing was applied. Returns
+    /// what could not be undone, for the user.
     ///
     /// # Errors
     /// Where a file can not be put back.
-    fn undo(&self, op: &OpId, base: Option<&dyn Tree>, cx: &Cx<'_>) -> Result<Vec<String>, Cause>;
+    fn undo(&self, scripts: bool, cx: &Cx<'_>) -> Result<Vec<String>, Cause>;
 
     /// Runs what must start after the data is in place.
     ///
@@ -44,9 +45,9 @@ pub trait Setup: Send + Sync + fmt::Debug {
     /// Where a script fails; it is reported, not a decline.
     fn ready(&self, cx: &Cx<'_>) -> Result<(), Cause>;
 
-    /// Writes the live configuration as files.
+    /// Writes the live configuration as files. Returns lines for the commit message.
     ///
     /// # Errors
     /// Where a file can not be read or is of a kind that can not be kept.
-    fn export(&self, base: Option<&dyn Tree>, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Vec<String>, Cause>;
+    fn export(&self, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Vec<String>, Cause>;
 }
