@@ -1,0 +1,226 @@
+//! What the tests of the whole chain share: a user's repository, a container of their own, and the programs as built.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// What a program said.
+#[derive(Debug)]
+#[must_use]
+pub struct Said {
+    /// Whether it ended with 0.
+    pub ok: bool,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Said {
+    fn new(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Said { ok: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// The standard output of what must succeed.
+    ///
+    /// # Panics
+    /// Where it failed.
+    #[track_caller]
+    pub fn accepted(self) -> String {
+        assert!(self.ok, "{}\n{}", self.stdout, self.stderr);
+        self.stdout
+    }
+
+    /// What must fail and say certain words.
+    ///
+    /// # Panics
+    /// Where it succeeded or said something else.
+    #[track_caller]
+    pub fn declined(self, words: &str) {
+        let said = self.stdout + &self.stderr;
+        assert!(!self.ok && said.contains(words), "expected {words:?} in:\n{said}");
+    }
+}
+
+/// A repository of a user with a container, which is destroyed at the end whatever happens.
+#[derive(Debug)]
+pub struct World {
+    folder: tempfile::TempDir,
+    program: PathBuf,
+    /// The name of the container and of the remote.
+    pub name: String,
+}
+
+/// The programs under test, or why there are none.
+fn program() -> Result<PathBuf, String> {
+    match std::env::var_os("GLXC_TEST_PROGRAM") {
+        Some(program) => Ok(program.into()),
+        None => Err("GLXC_TEST_PROGRAM does not name the built program (make test sets it)".into()),
+    }
+}
+
+impl World {
+    /// A new repository with the remote `name`. `None` where the test can not run here; it says why, and where
+    /// nothing may be skipped it fails.
+    ///
+    /// # Panics
+    /// Where something can not be made.
+    pub fn new(name: &str) -> Option<Self> {
+        let program = match program() {
+            Ok(program) => program,
+            Err(why) => {
+                let required = std::env::var_os("CI").is_some() || std::env::var_os("GLXC_TEST_REQUIRE").is_some();
+                assert!(!required, "{why}");
+                #[allow(clippy::print_stderr)]
+                {
+                    eprintln!("skipped: {why}");
+                }
+                return None;
+            }
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let world = World { folder, program, name: name.into() };
+        let _ = world.glxc(&["destroy", "--discard", name]);
+        world.git(&["init", "-q", "-b", "main"]).accepted();
+        world.git(&["config", "user.name", "User"]).accepted();
+        world.git(&["config", "user.email", "user@example.invalid"]).accepted();
+        Some(world)
+    }
+
+    /// The user's repository.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A command with a sealed environment.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder()).env_clear().stdin(Stdio::null());
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("HOME", "/nonexistent").env("LC_ALL", "C.UTF-8").env("GIT_CONFIG_NOSYSTEM", "1");
+        command
+    }
+
+    fn run(&self, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Said {
+        Said::new(self.command(program).args(arguments).output().expect("a program that can be run"))
+    }
+
+    /// Runs git in the user's repository.
+    pub fn git(&self, arguments: &[&str]) -> Said {
+        self.run("git", arguments)
+    }
+
+    /// Runs glxc in the user's repository.
+    pub fn glxc(&self, arguments: &[&str]) -> Said {
+        self.run(&self.program, arguments)
+    }
+
+    /// `git push NAME main`.
+    pub fn push(&self) -> Said {
+        self.git(&["push", &self.name, "main"])
+    }
+
+    /// `git pull NAME main`.
+    pub fn pull(&self) -> Said {
+        self.git(&["pull", "--no-edit", "--no-rebase", &self.name, "main"])
+    }
+
+    /// Runs a shell script as root in the container.
+    pub fn exec(&self, script: &str) -> Said {
+        self.glxc(&["exec", &self.name, "--", "sh", "-c", script])
+    }
+
+    /// Runs SQL in a database of the container, and returns what it prints, without decoration.
+    pub fn psql(&self, database: &str, sql: &str) -> Said {
+        let psql = ["exec", &self.name, "--", "runuser", "-u", "postgres", "--", "psql", "-XAtq"];
+        let more = ["-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql];
+        self.glxc(&[psql.as_slice(), more.as_slice()].concat())
+    }
+
+    /// Writes a file of the user's repository.
+    ///
+    /// # Panics
+    /// Where it can not be written.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.folder().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
+        std::fs::write(path, text).expect("a file");
+    }
+
+    /// Reads a file of the user's repository.
+    ///
+    /// # Panics
+    /// Where it can not be read.
+    #[track_caller]
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder().join(name)).expect(name)
+    }
+
+    /// Changes a file of the user's repository.
+    ///
+    /// # Panics
+    /// Where it does not hold `from`.
+    #[track_caller]
+    pub fn replace(&self, name: &str, from: &str, to: &str) {
+        let text = self.read(name);
+        assert!(text.contains(from), "{name} does not hold {from:?}");
+        self.write(name, &text.replacen(from, to, 1));
+    }
+
+    /// Commits everything.
+    pub fn commit(&self, message: &str) {
+        self.git(&["add", "-A"]).accepted();
+        self.git(&["commit", "-q", "-m", message]).accepted();
+    }
+
+    /// The user's commit.
+    pub fn head(&self) -> String {
+        self.git(&["rev-parse", "HEAD"]).accepted().trim().to_owned()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.glxc(&["destroy", "--discard", &self.name]);
+    }
+}
+
+/// A dump of a database as pg_dump makes it, with all that may differ between equal databases evened out: the order of
+/// rows on disk, the random key, and the order of grants.
+pub fn normalised_dump(dump: &str) -> String {
+    let mut lines = Vec::new();
+    let mut rows: Option<Vec<&str>> = None;
+    for line in dump.lines() {
+        match &mut rows {
+            Some(block) if line == "\\." => {
+                block.sort_unstable();
+                lines.append(block);
+                lines.push(line);
+                rows = None;
+            }
+            Some(block) => block.push(line),
+            None => {
+                let random = line.starts_with("\\restrict") || line.starts_with("\\unrestrict");
+                let version = line.starts_with("-- Dumped ");
+                if !random && !version {
+                    lines.push(line);
+                }
+                if line.starts_with("COPY ") && line.ends_with("FROM stdin;") {
+                    rows = Some(Vec::new());
+                }
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normalised_dump;
+
+    #[test]
+    fn rows_are_sorted_and_statements_are_not() {
+        let dump = "b;\na;\nCOPY t (x) FROM stdin;\n2\n1\n\\.\n\\restrict abc\n";
+        assert_eq!(normalised_dump(dump), "b;\na;\nCOPY t (x) FROM stdin;\n1\n2\n\\.");
+    }
+}

@@ -1,0 +1,262 @@
+//! The main job on a real container with a real PostgreSQL, as a user would do it.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use glxc_tests::{World, normalised_dump};
+
+const CONFIG: &str = r#"
+[container]
+release = "bookworm"
+memory = "1G"
+
+[state.app]
+handler = "postgresql"
+path = "data/app"
+database = "app"
+
+[state.uploads]
+handler = "files"
+path = "data/uploads"
+root = "/srv/uploads"
+"#;
+
+const SETUP: &str = "sysconf_require_packages postgresql\nmkdir -p /srv/uploads\n";
+
+/// The counts of `make test`; `GLXC_TEST_SCALE` multiplies them.
+fn scaled(count: u32) -> u32 {
+    let scale = std::env::var("GLXC_TEST_SCALE").ok().and_then(|scale| scale.parse::<f64>().ok()).unwrap_or(1.0);
+    ((f64::from(count) * scale) as u32).max(1)
+}
+
+/// A running container with the application's data, pulled once.
+fn application(name: &str) -> Option<World> {
+    let world = World::new(name)?;
+    world.glxc(&["init", name]).accepted();
+    world.write("glxc.toml", CONFIG);
+    world.write("sysconf/actual/deps", "sysconf.base\n");
+    world.write("sysconf/actual/setup.rc", SETUP);
+    world.write("sysconf/actual/tree/etc/motd", "made by glxc\n");
+    world.commit("an empty machine");
+    world.push().accepted();
+    world.psql("postgres", "CREATE DATABASE app").accepted();
+    let mut psql = world.command(std::env::var_os("GLXC_TEST_PROGRAM").unwrap());
+    psql.args(["exec", name, "--", "runuser", "-u", "postgres", "--", "psql", "-Xq", "-d", "app"]);
+    psql.stdin(std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/data/app.sql")).unwrap());
+    let loaded = psql.output().unwrap();
+    assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+    world.exec("printf 'one\\n' > /srv/uploads/one.txt").accepted();
+    world.pull().accepted();
+    Some(world)
+}
+
+fn dump(world: &World) -> String {
+    let dump = world.exec("runuser -u postgres -- pg_dump app").accepted();
+    assert!(dump.lines().count() > 40_000, "the dump holds the rows");
+    normalised_dump(&dump)
+}
+
+/// No table, schema, database, role, file or process of ours is left in the container.
+#[track_caller]
+fn assert_nothing_left(world: &World) {
+    let sql = "SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname LIKE 'glxc%' \
+               UNION ALL SELECT 'database ' || datname FROM pg_database WHERE datname LIKE 'glxc%' \
+               UNION ALL SELECT 'role ' || rolname FROM pg_roles WHERE rolname LIKE 'glxc%' \
+               UNION ALL SELECT 'backend ' || application_name FROM pg_stat_activity WHERE application_name LIKE 'glxc%' \
+               UNION ALL SELECT 'transaction ' || gid FROM pg_prepared_xacts";
+    assert_eq!(world.psql("app", sql).accepted(), "");
+    let files = world
+        .exec("cd /var/lib/glxc && ls op scratch check; ls journal 2>/dev/null; ls -A /srv/uploads | grep glxc; true");
+    assert_eq!(files.accepted(), "check:\n\nop:\n\nscratch:\n");
+}
+
+fn main_in_container(world: &World) -> String {
+    world.exec("git --git-dir=/var/lib/glxc/repo.git rev-parse main").accepted().trim().to_owned()
+}
+
+#[test]
+fn everything_is_back_after_destroy_and_push() {
+    let Some(world) = application("t-glxc-back") else { return };
+    world.psql("app", "UPDATE orders SET status = 'returned' WHERE id = 17").accepted();
+    world.exec("printf 'edited live\\n' > /etc/motd").accepted();
+    world.exec("printf 'two\\n' > /srv/uploads/two.txt; rm /srv/uploads/one.txt").accepted();
+    world.pull().accepted();
+    assert_eq!(world.read("sysconf/actual/tree/etc/motd"), "edited live\n", "a live edit of a linked file comes back");
+    let stat = world.git(&["diff", "--numstat", "HEAD~", "--", "data/app"]).accepted();
+    assert!(stat.lines().any(|line| line.starts_with("1\t1\t") && line.contains("public.orders/")), "{stat}");
+    let before = dump(&world);
+    world.glxc(&["destroy", "--discard", &world.name]).accepted();
+    world.pull().declined("does not exist");
+    world.push().accepted();
+    let head = world.head();
+    world.pull().accepted();
+    assert_eq!(world.head(), head, "the last pull brings nothing");
+    let after = dump(&world);
+    let differs: Vec<_> = before.lines().zip(after.lines()).filter(|(a, b)| a != b).take(5).collect();
+    assert!(before == after, "pg_dump differs: {differs:?}");
+    assert_eq!(world.exec("ls /srv/uploads; cat /etc/motd").accepted(), "two.txt\nedited live\n");
+    assert_nothing_left(&world);
+    bad_commits_are_declined(&world);
+    pushes_while_the_application_writes(&world);
+    killed_pushes(&world);
+}
+
+/// Each of these declines with a clear message, and nothing changes.
+fn bad_commits_are_declined(world: &World) {
+    let before = (dump(world), main_in_container(world), world.head());
+    let first = |folder: &str| {
+        let list = world.git(&["ls-files", &format!("data/app/{folder}")]).accepted();
+        list.lines().next().unwrap_or_default().to_owned()
+    };
+    let orders = first("data/public.orders/");
+    let payment = first("data/public.payment/");
+    let function = first("schema/functions/*touch*");
+    let row = |name: &str| world.read(name).lines().nth(1).unwrap().to_owned();
+    let bad = |name: &str, from: &str, to: &str, words: &str| {
+        world.replace(name, from, to);
+        world.commit("a bad commit");
+        world.push().declined(words);
+        world.git(&["reset", "-q", "--hard", "HEAD~"]).accepted();
+    };
+    let order = row(&orders);
+    bad(&orders, &order, &order.replacen("\t", "\tno number", 1), "public.orders");
+    let paid = row(&payment);
+    let mut fields: Vec<&str> = paid.split('\t').collect();
+    fields[1] = "999999999";
+    bad(&payment, &paid, &fields.join("\t"), "public.payment");
+    bad(&function, "RETURN NEW", "RETRUN NEW", "touch");
+    bad("glxc.toml", "memory", "memroy", "did you mean `memory`");
+    assert_eq!(before, (dump(world), main_in_container(world), world.head()));
+    assert_nothing_left(world);
+}
+
+/// While the application writes other rows all the time, pushes of row edits are accepted, and nothing is lost.
+fn pushes_while_the_application_writes(world: &World) {
+    let writer = "for i in $(seq 100000); do \
+        psql -Xqc \"BEGIN; UPDATE account SET amount = amount + 1 WHERE name = 'account 5'; \
+                    INSERT INTO ledger VALUES (now(), 'writer', 'account 5'); COMMIT\" app || exit; \
+        [ -e /tmp/stop-writing ] && exit; done";
+    let script = format!(
+        "chmod 1777 /tmp; rm -f /tmp/stop-writing; cd /; setsid runuser -u postgres -- sh -c '{writer}' >/dev/null 2>&1 &"
+    );
+    // The apostrophes of the SQL are inside those of the shell.
+    world
+        .exec(&script.replace("'account 5'", "'\\''account 5'\\''").replace("'writer'", "'\\''writer'\\''"))
+        .accepted();
+    let written = || {
+        world.psql("app", "SELECT count(*) FROM ledger WHERE who = 'writer'").accepted().trim().parse::<u64>().unwrap()
+    };
+    let orders = world.git(&["ls-files", "data/app/data/public.orders/"]).accepted();
+    let orders = orders.lines().next().unwrap().to_owned();
+    let mut concurrent = 0;
+    for number in 0..10 {
+        let line = world.read(&orders).lines().nth(2 + number).unwrap().to_owned();
+        let mut fields: Vec<String> = line.split('\t').map(str::to_owned).collect();
+        *fields.last_mut().unwrap() = format!("edited {number}");
+        world.replace(&orders, &line, &fields.join("\t"));
+        world.commit("edit a row");
+        let before = written();
+        world.push().accepted();
+        concurrent += u32::from(written() > before);
+    }
+    world.exec("touch /tmp/stop-writing; sleep 1").accepted();
+    assert!(concurrent >= 8, "the application wrote during {concurrent} of 10 pushes");
+    let total = "SELECT (SELECT amount FROM account WHERE name = 'account 5') - 1000 - \
+                 (SELECT count(*) FROM ledger WHERE who = 'writer')";
+    assert_eq!(world.psql("app", total).accepted().trim(), "0", "a ledger row for each change");
+    let edited = "SELECT count(*) FROM orders WHERE note LIKE 'edited %'";
+    assert_eq!(world.psql("app", edited).accepted().trim(), "10");
+    world.pull().accepted();
+    assert_nothing_left(world);
+}
+
+/// `git push` is killed at random moments: the next push works, and the data is old or new.
+fn killed_pushes(world: &World) {
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    let mut random = seed;
+    let kills = scaled(40);
+    let orders = world.git(&["ls-files", "data/app/data/public.orders/"]).accepted();
+    let orders = orders.lines().next().unwrap().to_owned();
+    let live = || {
+        let note = world.psql("app", "SELECT note FROM orders WHERE id = 1").accepted().trim().to_owned();
+        (note, world.exec("cat /srv/uploads/killed.txt 2>/dev/null; true").accepted().trim().to_owned())
+    };
+    let longest = Duration::from_millis(1200);
+    let (mut old, mut new) = (0, 0);
+    for number in 0..kills {
+        let before = live();
+        let line = world.read(&orders).lines().find(|line| line.starts_with("1\t")).unwrap().to_owned();
+        let mut fields: Vec<String> = line.split('\t').map(str::to_owned).collect();
+        *fields.last_mut().unwrap() = format!("kill {number}");
+        world.replace(&orders, &line, &fields.join("\t"));
+        world.write("data/uploads/files/killed.txt", &format!("kill {number}\n"));
+        world.commit("a push that is killed");
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let moment = longest.mul_f64((random >> 33) as f64 / f64::from(1u32 << 31));
+        let mut push = world.command("git");
+        let mut push = push.args(["push", &world.name, "main"]).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(moment);
+        let _ = push.kill();
+        let _ = push.wait();
+        // The next contact settles it, whichever way it went.
+        let _ = world.git(&["fetch", &world.name]).accepted();
+        let after = live();
+        let wanted = (format!("kill {number}"), format!("kill {number}"));
+        assert!(after == before || after == wanted, "seed {seed}, kill {number} at {moment:?}: {before:?} {after:?}");
+        let agreed = main_in_container(world) == world.head();
+        assert_eq!(agreed, after == wanted, "seed {seed}, kill {number}: refs agree with the data");
+        if agreed {
+            new += 1
+        } else {
+            old += 1
+        }
+        world.push().accepted();
+        assert_eq!(live(), wanted);
+    }
+    assert!(old > 0 && new > 0, "seed {seed}: {old} old, {new} new of {kills} kills: both must have been seen");
+    assert_nothing_left(world);
+}
+
+#[test]
+fn a_first_push_that_fails_is_resumed() {
+    let Some(world) = World::new("t-glxc-first") else { return };
+    world.glxc(&["init", &world.name]).accepted();
+    world.write("glxc.toml", "[container]\nrelease = \"bookworm\"\n[url]\nport = 8080\npath = \"/x\"\n");
+    world.write("sysconf/actual/deps", "sysconf.base\n");
+    world.write("sysconf/actual/setup.rc", "echo 'about to fail'; nef_fatal 'no such thing'\n");
+    world.commit("a set-up that fails");
+    world.git(&["push", "--dry-run", &world.name, "main"]).accepted();
+    world.git(&["push", &world.name, "main:other"]).declined("main");
+    world.pull().declined("does not exist");
+    assert!(!world.glxc(&["list"]).accepted().contains(&world.name), "nothing of that made a container");
+    world.push().declined("no such thing");
+    assert!(world.glxc(&["list"]).accepted().contains(&world.name), "it stays, to be looked at");
+    world.write("sysconf/actual/setup.rc", "touch /set-up\n");
+    world.commit("mended");
+    let pushed = world.push();
+    assert!(pushed.stderr.contains(":8080/x"), "the URL is printed: {}", pushed.stderr);
+    pushed.accepted();
+    world.exec("test -e /set-up").accepted();
+    let url = world.glxc(&["url", &world.name]).accepted();
+    assert!(url.starts_with("http://") && url.trim().ends_with(":8080/x"), "{url}");
+    assert!(world.push().stderr.contains("up-to-date"));
+    world.glxc(&["stop", &world.name]).accepted();
+    world.pull().accepted();
+    other_ways_in(&world);
+}
+
+/// `glxc::NAME` works like the remote that init made, and exec passes the exit code.
+fn other_ways_in(world: &World) {
+    let program = std::env::var_os("GLXC_TEST_PROGRAM").unwrap();
+    let bin = world.folder().join(".git/bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(program, bin.join("git-remote-glxc")).unwrap();
+    let mut fetch: Command = world.command("git");
+    fetch.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display()));
+    let output = fetch.args(["ls-remote", &format!("glxc::{}", world.name)]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("refs/heads/main"));
+    let mut exec = world.command(std::env::var_os("GLXC_TEST_PROGRAM").unwrap());
+    let status = exec.args(["exec", &world.name, "--", "sh", "-c", "exit 42"]).status().unwrap();
+    assert_eq!(status.code(), Some(42));
+}
