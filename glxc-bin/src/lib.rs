@@ -1,3 +1,5 @@
 //! The programs of GLXC as a library: what front, keeper and guest share, and their entry points.
 
+#[cfg(feature = "guest")]
+pub mod guest;
 pub mod protocol;

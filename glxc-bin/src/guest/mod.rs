@@ -1,0 +1,232 @@
+//! The guest: the program in the container that serves git there.
+//!
+//! It runs as root of the container, from a pipe that the keeper attached. It is linked statically so that it runs in
+//! any distribution, and so it never looks up the name of a user or a host through the C library.
+//!
+//! A guest with a kind of state of its own is a `main` of one line:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     glxc::guest::main(glxc::guest::registry())
+//! }
+//! ```
+
+mod messages;
+mod setup;
+
+use std::ffi::OsString;
+use std::io::{Write, stdin, stdout};
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use glxc_handlers::{Cancel, Registry};
+use glxc_transport::{Parts, StateRepository, Waits};
+use rustix::process::Signal;
+
+use messages::Messages;
+use setup::Profiles;
+
+/// Where the guest keeps everything of its own.
+const FOLDER: &str = "/var/lib/glxc";
+
+/// How long packing objects may take after a client was served.
+const GC_LIMIT: Duration = Duration::from_secs(20);
+
+/// With more packs than this they are packed together.
+const GC_PACKS: usize = 40;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// The kinds of state that come with GLXC.
+pub fn registry() -> Registry {
+    Registry::new().with("files", glxc_handlers::files::make).with("postgresql", glxc_handlers::postgresql::make)
+}
+
+/// The guest's whole `main`: reads the command line and serves what it asks for with these kinds of state.
+///
+/// `GLXC_CONTAINER` and `GLXC_BRANCH` in the environment name the container and the branch that is to be bound.
+pub fn main(registry: Registry) -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.collect();
+    match run(Path::new(&program), &arguments, registry) {
+        Ok(code) => code,
+        Err(error) => {
+            messages::error(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(program: &Path, arguments: &[OsString], registry: Registry) -> Result<ExitCode> {
+    let words: Vec<&str> = arguments.iter().filter_map(|a| a.to_str()).collect();
+    let hook = program.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with("-receive"));
+    match (hook, words.as_slice()) {
+        (Some("pre-receive"), _) => pre_receive(registry),
+        (Some("proc-receive"), _) => proc_receive(registry),
+        (_, ["git-remote-command", service @ ("upload-pack" | "receive-pack")]) => serve(service, registry),
+        (_, ["recover"]) => done(open(registry)?.recover()?),
+        (_, ["main"]) => show(&open(registry)?, &["rev-parse", "--verify", "HEAD"]),
+        (_, ["config"]) => show(&open(registry)?, &["show", "HEAD:glxc.toml"]),
+        (_, ["bundle"]) => bundle(&open(registry)?),
+        (_, ["bound", ..]) => bound(&arguments[1..]),
+        (_, ["version"]) => done(writeln!(stdout(), "glxc {}", env!("CARGO_PKG_VERSION"))?),
+        _ => {
+            Err("usage: glxc git-remote-command upload-pack|receive-pack, recover, main, config, bundle, version"
+                .into())
+        }
+    }
+}
+
+fn done(_: ()) -> Result<ExitCode> {
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the state repository of this container. A signal that asks to end stops what has not been decided.
+fn open(registry: Registry) -> Result<StateRepository> {
+    let cancel = Cancel::new();
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        signal_hook::flag::register(signal as i32, cancel.flag())?;
+    }
+    let container = std::env::var("GLXC_CONTAINER").ok().filter(|name| glxc_transport::is_name(name));
+    let progress = Arc::new(Messages::default());
+    Ok(StateRepository::open(Parts {
+        folder: FOLDER.into(),
+        hooks: hooks()?,
+        container: container.unwrap_or_else(|| "container".into()),
+        registry,
+        setup: Some(Box::new(Profiles::new("/sysconf", format!("{FOLDER}/sysconf")))),
+        progress,
+        cancel,
+        waits: Waits::default(),
+    })?)
+}
+
+/// A folder of links with the hooks' names to this very program.
+fn hooks() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let name = program.file_name().ok_or("the program has no name")?;
+    let folder = Path::new(FOLDER).join("hooks").join(name);
+    std::fs::create_dir_all(&folder)?;
+    for hook in ["pre-receive", "proc-receive"] {
+        let link = folder.join(hook);
+        if std::fs::read_link(&link).ok().as_deref() != Some(&program) {
+            let new = folder.join(format!("{hook}.{}", std::process::id()));
+            symlink(&program, &new)?;
+            std::fs::rename(&new, &link)?;
+        }
+    }
+    Ok(folder)
+}
+
+/// Serves one client: settles what was interrupted, exports before the first byte of a fetch, then lets git speak.
+fn serve(service: &str, registry: Registry) -> Result<ExitCode> {
+    let repository = open(registry)?;
+    if let Ok(branch) = std::env::var("GLXC_BRANCH") {
+        repository.bind(&branch)?;
+    }
+    install_unit()?;
+    match service {
+        "upload-pack" => drop(repository.export()?),
+        _ => repository.contact()?,
+    }
+    let mut git = Command::new(std::env::current_exe()?);
+    git.args(["bound", "git", service]).arg(repository.git().dir());
+    let code = exit_code(git_environment(&mut git).status()?);
+    collect_garbage(&repository);
+    Ok(code)
+}
+
+/// Only what git needs; in particular nothing that a caller's repository has set.
+fn git_environment(command: &mut Command) -> &mut Command {
+    let names = ["PATH", "HOME", "LANG", "GLXC_CONTAINER"];
+    let kept = names.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    command.env_clear().envs(kept).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null")
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Becomes another program that ends when its parent does.
+fn bound(arguments: &[OsString]) -> Result<ExitCode> {
+    let (program, rest) = arguments.split_first().ok_or("bound: no program")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+    Err(Command::new(program).args(rest).exec().into())
+}
+
+/// Packs many packs into one, outside the lock, for a bounded time.
+fn collect_garbage(repository: &StateRepository) {
+    let packs = std::fs::read_dir(repository.git().dir().join("objects/pack")).map_or(0, Iterator::count);
+    if packs <= GC_PACKS * 2 {
+        return;
+    }
+    let mut command = repository.git().command();
+    let Ok(mut child) = command.args(["repack", "-a", "-d", "--quiet", "--depth=0"]).spawn() else { return };
+    let until = Instant::now() + GC_LIMIT;
+    while matches!(child.try_wait(), Ok(None)) {
+        if Instant::now() >= until {
+            let _ = child.kill();
+            let _ = child.wait();
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn pre_receive(registry: Registry) -> Result<ExitCode> {
+    let quarantine = ["GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"];
+    let environment = quarantine.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
+    let repository = open(registry)?.with_git_environment(environment.collect::<Vec<_>>());
+    done(glxc_transport::pre_receive(&repository, &mut stdin().lock())?)
+}
+
+/// Until its push is decided it ends with the process that receives; then it finishes.
+fn proc_receive(registry: Registry) -> Result<ExitCode> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+    done(glxc_transport::proc_receive(&open(registry)?, &mut stdin().lock(), &mut stdout().lock())?)
+}
+
+fn show(repository: &StateRepository, arguments: &[&str]) -> Result<ExitCode> {
+    done(stdout().write_all(&repository.git().output(arguments)?)?)
+}
+
+/// Everything that is live as a git bundle, for whoever destroys the container.
+fn bundle(repository: &StateRepository) -> Result<ExitCode> {
+    repository.export()?;
+    let branch = repository.branch()?.ok_or("no branch is bound")?;
+    let mut git = repository.git().command();
+    Ok(exit_code(git.args(["bundle", "create", "--quiet", "-", &branch]).status()?))
+}
+
+const UNIT: &str = "[Unit]
+Description=GLXC: settle what an interrupted push left
+After=postgresql.service mariadb.service mysql.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/glxc recover
+
+[Install]
+WantedBy=multi-user.target
+";
+
+/// A unit that settles an interrupted push when the container starts, where systemd is the init.
+fn install_unit() -> Result<()> {
+    let units = Path::new("/etc/systemd/system");
+    let unit = units.join("glxc-recover.service");
+    if !units.is_dir() || unit.exists() {
+        return Ok(());
+    }
+    let wants = units.join("multi-user.target.wants");
+    std::fs::create_dir_all(&wants)?;
+    let link = wants.join("glxc-recover.service");
+    if std::fs::symlink_metadata(&link).is_err() {
+        symlink(&unit, link)?;
+    }
+    Ok(std::fs::write(&unit, UNIT)?)
+}
