@@ -1,0 +1,69 @@
+# Shared by the scripts of this folder. Sourced by bash.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+ROOT=$PWD
+TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+ARCH=$(uname -m)
+
+fail() {
+    printf '\nerror: %s\n' "$1" >&2
+    [ $# -lt 2 ] || printf 'hint: %s\n' "$2" >&2
+    exit 1
+}
+
+# Prints a numbered step; STEPS says how many there are.
+step() {
+    STEP=$((${STEP:-0} + 1))
+    printf '\n==> %d/%d %s\n' "$STEP" "$STEPS" "$1"
+}
+
+need_root() {
+    [ "$(id -u)" = 0 ] || fail "this needs root: it installs packages and makes containers" "sudo -E make $1"
+}
+
+need_rust() {
+    if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
+        PATH=$HOME/.cargo/bin:$PATH
+    fi
+    command -v cargo >/dev/null || fail "Rust is not installed" "install rustup (https://rustup.rs), then run this again"
+    local have
+    have=$(cargo --version | cut -d' ' -f2)
+    printf '1.88.0\n%s\n' "$have" | sort -V -C || fail "Rust $have is too old: 1.88 or newer is needed" "rustup update"
+}
+
+# Installs the Debian packages that are missing.
+need_packages() {
+    command -v apt-get >/dev/null || fail "this script installs packages with apt-get, which is not here" \
+        "install the equivalents of: $*"
+    local missing=() package
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    echo "installing: ${missing[*]}"
+    local log
+    log=$(mktemp)
+    # A package's own service is not wanted here, and in a container without systemd it could not start.
+    if ! { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        fail "apt-get could not install: ${missing[*]}"
+    fi
+    rm -f "$log"
+}
+
+# What building needs, and what running containers needs.
+BUILD_PACKAGES="gcc libc6-dev pkg-config libclang-dev lxc-dev git"
+HOST_PACKAGES="lxc uidmap mmdebstrap iproute2 bridge-utils iptables dnsmasq-base ca-certificates"
+
+# Builds the three programs: the guest first, statically, then the keeper, then the front that holds both.
+build_programs() {
+    local host=$ARCH-unknown-linux-gnu
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --package glxc-bin --bin guest \
+        --no-default-features --features guest --target "$host" --target-dir "$TARGET/guest"
+    export GLXC_GUEST=$TARGET/guest/$host/release/guest
+    cargo build --quiet --release --package glxc-bin --bin keeper --no-default-features --features keeper
+    export GLXC_KEEPER=$TARGET/release/keeper
+    cargo build --quiet --release --package glxc-bin --bin glxc
+    GLXC=$TARGET/release/glxc
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Everything: the checks, the tests of each crate against real servers and containers, and the whole chain.
+source "$(dirname "$0")/common.sh"
+STEPS=4
+need_root test
+need_rust
+START=$SECONDS
+
+step "packages"
+# shellcheck disable=SC2086
+need_packages $BUILD_PACKAGES $HOST_PACKAGES postgresql postgresql-contrib curl util-linux
+
+step "checks (format, lints, documentation, dependencies)"
+scripts/check.sh
+
+LOG=$(mktemp)
+trap 'rm -f "$LOG"' EXIT
+FAILED=0
+export GLXC_TEST_REQUIRE=1
+
+run_tests() {
+    echo "cargo test $*"
+    cargo test --quiet --no-fail-fast "$@" 2>&1 | tee -a "$LOG" | grep -vE '^$|^running |^\.+$|^\.+ [0-9]+/[0-9]+$' || true
+    [ "${PIPESTATUS[0]}" = 0 ] || FAILED=1
+}
+
+step "the tests of each crate"
+run_tests -p glxc-handlers --features postgresql
+run_tests -p glxc-sysconf
+run_tests -p glxc-transport
+run_tests -p glxc-lxc
+run_tests -p glxc-bin
+run_tests -p glxc-bin --no-default-features --features keeper
+
+step "the whole chain, on real containers"
+build_programs
+export GLXC_TEST_PROGRAM=$GLXC
+run_tests -p glxc-tests
+
+awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
+     END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$LOG" >"$LOG.sum"
+printf '\nafter %d min %d s' $(((SECONDS - START) / 60)) $(((SECONDS - START) % 60))
+cat "$LOG.sum"
+rm -f "$LOG.sum"
+exit $FAILED
