@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use glxc_handlers::{Cancel, Registry};
 use glxc_transport::{Parts, StateRepository, Waits};
 use rustix::process::Signal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use messages::Messages;
 use setup::Profiles;
@@ -89,8 +90,8 @@ fn done(_: ()) -> Result<ExitCode> {
 /// Opens the state repository of this container. A signal that asks to end stops what has not been decided.
 fn open(registry: Registry) -> Result<StateRepository> {
     let cancel = Cancel::new();
-    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-        signal_hook::flag::register(signal as i32, cancel.flag())?;
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::flag::register(signal, cancel.flag())?;
     }
     let container = std::env::var("GLXC_CONTAINER").ok().filter(|name| glxc_transport::is_name(name));
     let progress = Arc::new(Messages::default());
