@@ -77,7 +77,7 @@ impl StateRepository {
         let cx = operation.cx(self, None);
         let mut states = self.visited(main, &config)?;
         states.sort_by_key(|state| !state.handler.caps().database);
-        let mut import = Import::start(&self.git, operation.scratch())?;
+        let mut import = Import::new(&self.git, operation.scratch());
         let mut written: Vec<(StatePath, Written)> = Vec::new();
         let mut notes: Vec<String> = Vec::new();
         let mut fingerprints = BTreeMap::new();
@@ -98,9 +98,15 @@ impl StateRepository {
         for path in self.abandoned(&config)? {
             written.push((path, Written::nothing()));
         }
-        let author = self.author();
-        let provisional = import.commit(&operation.reference("export"), main, "export", &author, &written)?;
-        let commit = self.described(main, &provisional, &config, &states, &notes, &cx)?;
+        written.retain(|(_, written)| !written.unchanged);
+        let commit = match written.is_empty() {
+            true => main.clone(),
+            false => {
+                let reference = operation.reference("export");
+                let provisional = import.commit(&reference, main, "export", &self.author(), &written)?;
+                self.described(main, &provisional, &config, &states, &notes, &cx)?
+            }
+        };
         let remember = self.to_remember(&commit, &config, fingerprints)?;
         Ok(Candidate { commit, remember })
     }

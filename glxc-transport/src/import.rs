@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io::{BufWriter, Cursor, Read, Seek, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin};
 
-use glxc_handlers::{Mode, Sink, StatePath, Tree};
+use glxc_handlers::{ContentId, Entry, Mode, Sink, StatePath, Tree};
+use sha1::{Digest, Sha1};
 
 use crate::{Error, Git, GitTree, ObjectId, Result};
 
@@ -17,10 +18,44 @@ const IN_MEMORY: usize = 4 << 20;
 #[derive(Debug)]
 pub(crate) struct Import {
     git: Git,
+    scratch: PathBuf,
+    /// Started with the first content that is new: an export where nothing changed starts none.
+    process: Option<FastImport>,
+    marks: u64,
+}
+
+#[derive(Debug)]
+struct FastImport {
     child: Child,
     stream: BufWriter<ChildStdin>,
-    marks: u64,
-    scratch: std::path::PathBuf,
+}
+
+impl FastImport {
+    fn start(git: &Git) -> Result<Self> {
+        let mut child =
+            git.spawn(&["fast-import", "--quiet", "--done", "--date-format=now", "--depth=0", "--force"])?;
+        match child.stdin.take() {
+            Some(stream) => Ok(FastImport { child, stream: BufWriter::with_capacity(1 << 18, stream) }),
+            None => Err(Error::Protocol("fast-import has no pipe".into())),
+        }
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.stream.write_all(b"done\n").and_then(|()| self.stream.flush()).map_err(failed())?;
+        let status = self.child.wait().map_err(failed())?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(Error::git("fast-import", status.to_string())),
+        }
+    }
+}
+
+impl Drop for FastImport {
+    /// A stream without `done` is thrown away by fast-import.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// What a path of the new commit holds.
@@ -33,12 +68,16 @@ enum Content {
 type Files = BTreeMap<StatePath, (Mode, Content)>;
 
 impl Import {
-    pub(crate) fn start(git: &Git, scratch: &Path) -> Result<Self> {
-        let mut child =
-            git.spawn(&["fast-import", "--quiet", "--done", "--date-format=now", "--depth=0", "--force"])?;
-        let Some(stream) = child.stdin.take() else { return Err(Error::Protocol("fast-import has no pipe".into())) };
-        let (git, stream) = (git.clone(), BufWriter::with_capacity(1 << 18, stream));
-        Ok(Import { git, child, stream, marks: 0, scratch: scratch.to_owned() })
+    pub(crate) fn new(git: &Git, scratch: &Path) -> Self {
+        Import { git: git.clone(), scratch: scratch.to_owned(), process: None, marks: 0 }
+    }
+
+    fn stream(&mut self) -> Result<&mut BufWriter<ChildStdin>> {
+        let process = match self.process.take() {
+            Some(process) => process,
+            None => FastImport::start(&self.git)?,
+        };
+        Ok(&mut self.process.insert(process).stream)
     }
 
     /// A sink for one state.
@@ -49,12 +88,13 @@ impl Import {
     fn blob(&mut self, length: u64, content: &mut dyn Read) -> Result<u64> {
         self.marks += 1;
         let mark = self.marks;
-        write!(self.stream, "blob\nmark :{mark}\ndata {length}\n").map_err(failed())?;
-        let copied = std::io::copy(content, &mut self.stream).map_err(failed())?;
+        let stream = self.stream()?;
+        write!(stream, "blob\nmark :{mark}\ndata {length}\n").map_err(failed())?;
+        let copied = std::io::copy(content, stream).map_err(failed())?;
         if copied != length {
             return Err(Error::Protocol(format!("a file of {length} bytes had {copied}")));
         }
-        self.stream.write_all(b"\n").map_err(failed())?;
+        stream.write_all(b"\n").map_err(failed())?;
         Ok(mark)
     }
 
@@ -63,39 +103,23 @@ impl Import {
     pub(crate) fn commit(
         mut self, reference: &str, parent: &ObjectId, message: &str, author: &str, states: &[(StatePath, Written)],
     ) -> Result<ObjectId> {
-        write!(self.stream, "commit {reference}\ncommitter {author} now\ndata {}\n{message}\n", message.len())
-            .and_then(|()| writeln!(self.stream, "from {parent}"))
+        let stream = self.stream()?;
+        write!(stream, "commit {reference}\ncommitter {author} now\ndata {}\n{message}\n", message.len())
+            .and_then(|()| writeln!(stream, "from {parent}"))
             .map_err(failed())?;
         for (folder, written) in states {
-            writeln!(self.stream, "D {}", quoted(folder)).map_err(failed())?;
-            for (path, (mode, content)) in &written.0 {
+            writeln!(stream, "D {}", quoted(folder)).map_err(failed())?;
+            for (path, (mode, content)) in &written.files {
                 let path = folder.join(path.as_bytes()).map_err(|e| Error::Protocol(e.to_string()))?;
                 let content = match content {
                     Content::Mark(mark) => format!(":{mark}"),
                     Content::Id(id) => id.clone(),
                 };
-                writeln!(self.stream, "M {} {content} {}", mode_text(*mode), quoted(&path)).map_err(failed())?;
+                writeln!(stream, "M {} {content} {}", mode_text(*mode), quoted(&path)).map_err(failed())?;
             }
         }
-        self.finish()?;
+        self.process.take().map_or(Ok(()), FastImport::finish)?;
         self.git.resolve(reference)?.ok_or_else(|| Error::git("fast-import", "wrote no commit"))
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.stream.write_all(b"done\n").and_then(|()| self.stream.flush()).map_err(failed())?;
-        let status = self.child.wait().map_err(failed())?;
-        match status.success() {
-            true => Ok(()),
-            false => Err(Error::git("fast-import", status.to_string())),
-        }
-    }
-}
-
-impl Drop for Import {
-    /// A stream without `done` is thrown away by fast-import.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -127,16 +151,20 @@ fn quoted(path: &StatePath) -> String {
 
 /// The files of one state, written and not yet committed.
 #[derive(Debug)]
-pub(crate) struct Written(Files);
+pub(crate) struct Written {
+    files: Files,
+    /// The same files as the base has.
+    pub(crate) unchanged: bool,
+}
 
 impl Written {
     /// No files: the folder goes.
     pub(crate) fn nothing() -> Self {
-        Written(Files::new())
+        Written { files: Files::new(), unchanged: false }
     }
 }
 
-fn id_of(entry: &glxc_handlers::Entry) -> Content {
+fn id_of(entry: &Entry) -> Content {
     Content::Id(String::from_utf8_lossy(entry.id.as_bytes()).into_owned())
 }
 
@@ -174,7 +202,13 @@ impl StateSink<'_> {
             }
             previous = Some(path);
         }
-        Ok(Written(self.files))
+        let same = |entry: &Entry| match self.files.get(&entry.path) {
+            Some((mode, Content::Id(id))) => *mode == entry.mode && id.as_bytes() == entry.id.as_bytes(),
+            _ => false,
+        };
+        let base = self.base.map(|base| base.entries());
+        let unchanged = base.is_some_and(|base| base.len() == self.files.len() && base.iter().all(same));
+        Ok(Written { files: self.files, unchanged })
     }
 
     fn insert(&mut self, path: StatePath, mode: Mode, content: Content) -> Result<()> {
@@ -211,15 +245,47 @@ impl Open {
 impl StateSink<'_> {
     fn close(&mut self) -> Result<()> {
         let open = self.open.take().ok_or_else(|| Error::Protocol("no file was begun".into()))?;
-        let mark = match open.spilled {
-            None => self.import.blob(open.length, &mut open.start.as_slice())?,
-            Some(mut file) => {
-                let scratch = self.import.scratch.clone();
-                file.seek(SeekFrom::Start(0)).map_err(Error::io("read in", scratch))?;
-                self.import.blob(open.length, &mut file)?
-            }
+        let base = self.base.and_then(|base| base.entry(&open.path)).map(|entry| entry.id.clone());
+        let content = match open.spilled {
+            None => self.import.content(base.as_ref(), open.length, &mut Cursor::new(&open.start))?,
+            Some(mut file) => self.import.content(base.as_ref(), open.length, &mut file)?,
         };
-        self.insert(open.path, open.mode, Content::Mark(mark))
+        self.insert(open.path, open.mode, content)
+    }
+}
+
+/// What git calls a blob of this content.
+fn blob_id(length: u64, content: &mut dyn Read) -> std::io::Result<String> {
+    let mut hash = Sha1::new();
+    hash.update(format!("blob {length}\0"));
+    let mut chunk = [0; 1 << 16];
+    loop {
+        match content.read(&mut chunk)? {
+            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            count => hash.update(&chunk[..count]),
+        }
+    }
+}
+
+/// What can be read twice.
+trait Rewind: Read + Seek {}
+
+impl<T: Read + Seek> Rewind for T {}
+
+impl Import {
+    /// Writes a content, unless it is the one that the base has at this path.
+    fn content(&mut self, base: Option<&ContentId>, length: u64, content: &mut dyn Rewind) -> Result<Content> {
+        let scratch = self.scratch.clone();
+        let reading = || Error::io("read in", &scratch);
+        content.rewind().map_err(reading())?;
+        if let Some(base) = base {
+            let id = blob_id(length, content).map_err(reading())?;
+            if id.as_bytes() == base.as_bytes() {
+                return Ok(Content::Id(id));
+            }
+            content.rewind().map_err(reading())?;
+        }
+        Ok(Content::Mark(self.blob(length, content)?))
     }
 }
 

@@ -251,7 +251,7 @@ impl StateRepository {
     /// Keeps a state's live data as a commit under a branch of its own.
     fn keep_live(&self, operation: &Operation, old: &ObjectId, part: &Part) -> Result<String> {
         let cx = operation.cx(self, None);
-        let mut import = crate::import::Import::start(&self.git, operation.scratch())?;
+        let mut import = crate::import::Import::new(&self.git, operation.scratch());
         let mut sink = import.sink(None);
         part.handler.export(None, &mut sink, &cx).map_err(Error::state(&part.name, "export"))?;
         let written = sink.finish()?;
@@ -333,10 +333,11 @@ impl StateRepository {
             }
             Err(error) => Error::state(&part.name, "commit")(error),
         };
-        let decision = if part.is_transactional() { Decision::Ask } else { Decision::Commit };
+        let transactional = part.is_transactional();
+        let decision = if transactional { Decision::Ask } else { Decision::Commit };
         match self.recover_part(operation, part, record.map(Record).as_ref(), decision) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Failed::Declined(error)),
+            Ok(false) if transactional => Err(Failed::Declined(error)),
+            Ok(_) => Ok(()),
             Err(_) => Err(Failed::Unfinished(error)),
         }
     }

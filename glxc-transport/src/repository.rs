@@ -28,7 +28,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("core.bigFileThreshold", "16m"),
     ("core.compression", "1"),
     ("core.fsync", "committed,loose-object"),
-    ("fastimport.unpackLimit", "1"),
+    ("fastimport.unpackLimit", "0"),
     ("gc.auto", "0"),
     ("receive.advertisePushOptions", "true"),
     ("receive.autogc", "false"),
