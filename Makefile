@@ -3,12 +3,13 @@
 PREFIX ?= /usr/local
 ARCH := $(shell uname -m)
 
-.PHONY: help demo test check build install uninstall clean
+.PHONY: help demo test check bench build install uninstall clean
 
 help:
 	@echo 'make demo      push an example shop into a new container, change it there, pull the change (root, Debian)'
 	@echo 'make test      run all checks and tests, with real containers and servers (root, Debian)'
 	@echo 'make check     format, lints, documentation, dependencies: the quick part of the tests'
+	@echo 'make bench     measure the main costs against the native tools (root, Debian)'
 	@echo 'make build     build the programs'
 	@echo 'make install   install them under PREFIX ($(PREFIX))'
 
@@ -20,6 +21,9 @@ test:
 
 check:
 	@scripts/check.sh
+
+bench:
+	@bench/run.sh
 
 build:
 	@scripts/build.sh

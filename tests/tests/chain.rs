@@ -39,7 +39,7 @@ fn application(name: &str) -> Option<World> {
     world.write("sysconf/actual/tree/etc/motd", "made by glxc\n");
     world.commit("an empty machine");
     world.push().accepted();
-    world.psql("postgres", "CREATE DATABASE app").accepted();
+    world.psql("postgres", "CREATE DATABASE app TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'").accepted();
     let mut psql = world.command(std::env::var_os("GLXC_TEST_PROGRAM").unwrap());
     psql.args(["exec", name, "--", "runuser", "-u", "postgres", "--", "psql", "-Xq", "-d", "app"]);
     psql.stdin(std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/data/app.sql")).unwrap());
