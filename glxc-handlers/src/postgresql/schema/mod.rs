@@ -6,7 +6,11 @@ mod query;
 mod read;
 mod relations;
 mod render;
+pub mod scratch;
 mod settings;
+mod settled;
+mod sql;
+mod statements;
 
 pub use model::*;
 pub use read::read;
@@ -15,4 +19,5 @@ pub use render::files;
 /// The settings of a session that decide how the server writes what [`read()`] reads.
 pub const PINNED: &str = "SET search_path = ''; SET quote_all_identifiers = off; SET standard_conforming_strings = on; \
     SET datestyle = 'ISO, MDY'; SET intervalstyle = postgres; SET timezone = 'UTC'; SET extra_float_digits = 3; \
-    SET bytea_output = hex; SET lc_monetary = 'C'; SET xmlbinary = base64";
+    SET bytea_output = hex; SET lc_monetary = 'C'; SET xmlbinary = base64; \
+    SET client_encoding = 'UTF8'";

@@ -6,7 +6,7 @@ use postgres::GenericClient;
 
 use super::model::*;
 use super::query::{self, Row};
-use super::{relations, settings};
+use super::{relations, settings, settled};
 use crate::{Error, Result};
 
 /// The oldest server that is known to work, as `server_version_num`.
@@ -38,6 +38,7 @@ pub fn read(client: &mut impl GenericClient) -> Result<Model> {
     relations::read(&mut reader)?;
     settings::read(&mut reader)?;
     reader.depends()?;
+    settled::settle(&mut reader.model);
     Ok(reader.model)
 }
 

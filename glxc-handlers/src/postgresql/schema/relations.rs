@@ -269,7 +269,9 @@ fn inherited_columns(reader: &mut Reader<'_>) {
     for (table, column, quoted) in lacking {
         let alter = format!("ALTER TABLE ONLY {table} ALTER COLUMN {quoted}");
         let file = reader.model.objects[&column].file.clone();
-        let object = Object::new(file, Definition::Statement(format!("{alter} SET DEFAULT NULL"))).part_of(&column);
+        let object = Object::new(file, Definition::Statement(format!("{alter} SET DEFAULT NULL")))
+            .part_of(&column)
+            .dropped_by(format!("{alter} DROP DEFAULT"));
         reader.model.objects.insert(ObjectId::new(Kind::Default, column.name.clone()), object);
     }
 }

@@ -198,7 +198,10 @@ pub(super) fn create_table(model: &Model, name: &str, inline: Option<&mut Inline
     if let Some((id, of, bound)) = like_parent(model, table) {
         inline.done.insert(id);
         omit_inherited(model, table, inline);
-        return format!("CREATE TABLE {name} PARTITION OF {of} {bound}{suffix}");
+        let defaults: Vec<String> =
+            table.columns.iter().filter_map(|column| own_default(model, table, column, inline)).collect();
+        let defaults = if defaults.is_empty() { String::new() } else { format!(" ({})", defaults.join(", ")) };
+        return format!("CREATE TABLE {name} PARTITION OF {of}{defaults} {bound}{suffix}");
     }
     for column in own_columns(table) {
         inline.done.insert(column_id(table, column));
@@ -341,6 +344,14 @@ fn omit_inherited(model: &Model, table: &Table, inline: &mut Inline) {
     }
 }
 
+/// The default of a partition's column, where it is not that of its parent.
+fn own_default(model: &Model, table: &Table, column: &Column, inline: &mut Inline) -> Option<String> {
+    let id = column_id(table, column);
+    let same = inline.done.contains(&ObjectId::new(Kind::Default, &id.name));
+    let default = if same { None } else { column_default(model, &id, inline) };
+    default.map(|default| format!("{}{default}", column.quoted))
+}
+
 /// Notes the default and NOT NULL of a column that are those of a parent.
 fn omit_like_parent(model: &Model, table: &Table, column: &Column, inline: &mut Inline) {
     let parents = table.parents.iter().filter_map(|name| model.tables.get(name));
@@ -349,11 +360,12 @@ fn omit_like_parent(model: &Model, table: &Table, column: &Column, inline: &mut 
         if above.not_null {
             inline.not_null.insert(column_id(table, column));
         }
-        let [own, other] = [column_id(table, column), column_id(parent, above)]
-            .map(|id| ObjectId::new(Kind::Default, id.name))
-            .map(|id| (model.objects.get(&id).and_then(default_expression), id));
-        if own.0 == other.0 {
-            inline.done.insert(own.1);
+        let [own, other] =
+            [column_id(table, column), column_id(parent, above)].map(|id| ObjectId::new(Kind::Default, id.name));
+        let [mine, theirs] = [&own, &other].map(|id| model.objects.get(id));
+        let at_once = theirs.is_none_or(simple);
+        if at_once && mine.and_then(default_expression) == theirs.and_then(default_expression) {
+            inline.done.insert(own);
         }
     }
 }
