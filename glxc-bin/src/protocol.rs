@@ -730,7 +730,7 @@ impl<W: Write> Input<'_, W> {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn end(self) -> Result<()> {
+    pub fn end(&mut self) -> Result<()> {
         self.0.end()
     }
 

@@ -1,0 +1,7 @@
+//! The program `glxc`: see [`glxc::front`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    glxc::front::main()
+}

@@ -1,0 +1,260 @@
+//! The keeper as a child of this program, and programs in its containers.
+
+use std::borrow::Cow;
+use std::env::{self, consts::ARCH};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command as Process, Stdio};
+use std::thread::{self, JoinHandle};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use sha2::{Digest, Sha256};
+
+use super::error::{Error, Exit, Result, say};
+use super::filter::Lines;
+use crate::protocol::{
+    self, Client, Code, Command, Container, Event, Input, Name, Output, PATIENCE, Patient, Progress, Reply, Request,
+    State,
+};
+
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// The most that is read of what a guest answers to a question, in bytes.
+const ANSWER: usize = 1 << 20;
+
+/// The stdin of a program in a container.
+pub(super) type ProgramInput<'a> = Input<'a, ChildStdin>;
+
+/// A conversation with a keeper about one container.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    // The order matters: the keeper ends when its streams are closed, and is waited for then.
+    client: Client<Patient<ChildStdout>, ChildStdin>,
+    _child: Reaper,
+    environment: Vec<(String, String)>,
+}
+
+impl Keeper {
+    /// Starts the keeper.
+    pub(super) fn start() -> Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            let error = Error::new(Exit::Denied, "managing containers needs root for now");
+            return Err(error.hint("run the same command as root"));
+        }
+        let program = sealed(&load(KEEPER, "keeper")?)
+            .map_err(|error| Error::new(Exit::Failed, "can not put the keeper into memory").because(&error))?;
+        let mut child = Process::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+            .env_clear()
+            .current_dir("/")
+            .process_group(0) // A ctrl-C is for this program, which tells the keeper what it means.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(Error::io("run", "the keeper"))?;
+        let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(stdin), Some(stdout), Some(stderr)) = streams else {
+            unreachable!("all three were asked for");
+        };
+        let child = Reaper { child, messages: Some(thread::spawn(move || show_messages(stderr))) };
+        let client = Client::connect(Patient::new(stdout, PATIENCE), stdin)?;
+        Ok(Keeper { client, _child: child, environment: Vec::new() })
+    }
+
+    /// What programs in the container get told.
+    pub(super) fn with_environment(mut self, name: &Name, branch: Option<&str>) -> Self {
+        let branch = branch.map(|branch| ("GLXC_BRANCH".to_owned(), branch.to_owned()));
+        self.environment = [("GLXC_CONTAINER".to_owned(), name.to_string())].into_iter().chain(branch).collect();
+        self
+    }
+
+    /// Asks for something, and shows how it goes.
+    pub(super) fn call(&mut self, request: &Request) -> Result<Reply, protocol::Error> {
+        self.client.call(request, &mut |progress| match progress {
+            Progress::Begin(text) | Progress::Note(text) => say(&text),
+            Progress::Alive => {}
+        })
+    }
+
+    /// Asks for something that is answered by the container as it is then.
+    pub(super) fn container(&mut self, request: &Request) -> Result<Container, protocol::Error> {
+        match self.call(request)? {
+            Reply::Container(container) => Ok(container),
+            _ => Err(protocol::Error::Order { kind: protocol::Kind::Reply, due: "the reply `container`" }),
+        }
+    }
+
+    /// The container, if there is one that was made to its end.
+    pub(super) fn info(&mut self, name: &Name) -> Result<Option<Container>> {
+        match self.container(&Request::Info { name: name.clone() }) {
+            Ok(container) if container.state == State::HalfMade => Ok(None),
+            Ok(container) => Ok(Some(container)),
+            Err(protocol::Error::Failed(failure)) if failure.code == Code::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The container, running.
+    pub(super) fn running(&mut self, container: Container) -> Result<Container> {
+        match container.state {
+            State::Running => Ok(container),
+            _ => Ok(self.container(&Request::Start { name: container.name })?),
+        }
+    }
+
+    /// Runs a program in the container, with which `talk` talks.
+    pub(super) fn run<T>(
+        &mut self, name: &Name, argv: Vec<String>, talk: impl FnOnce(ProgramInput<'_>, Program<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let command = Command::Exec { argv };
+        let (input, output) = self.client.attach(name, command, self.environment.clone())?;
+        talk(input, Program { output, first: None, errors: Lines::default() })
+    }
+
+    /// Runs the guest in the container, which is put there where it is missing. `talk` begins once the guest has
+    /// said something.
+    pub(super) fn run_guest<T>(
+        &mut self, name: &Name, arguments: &[&str], talk: impl FnOnce(ProgramInput<'_>, Program<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let guest = load(GUEST, &format!("guest-{ARCH}"))?;
+        let sha256: String = Sha256::digest(&guest).iter().map(|byte| format!("{byte:02x}")).collect();
+        let program = format!("/usr/lib/glxc/guest-{sha256}");
+        let argv = || [program.as_str()].into_iter().chain(arguments.iter().copied()).map(str::to_owned).collect();
+        let mut installed = false;
+        loop {
+            let command = Command::Exec { argv: argv() };
+            let (input, mut output) = self.client.attach(name, command, self.environment.clone())?;
+            match output.event()? {
+                Event::Exit(127) if !installed => installed = true,
+                first => return talk(input, Program { output, first: Some(first), errors: Lines::default() }),
+            }
+            self.client.install_guest(name, &sha256, guest.len() as u64, &mut &*guest)?;
+        }
+    }
+
+    /// What the guest answers to a question.
+    pub(super) fn ask_guest(&mut self, name: &Name, question: &str) -> Result<Vec<u8>> {
+        let mut answer = Vec::new();
+        self.stream_guest(name, question, &mut |bytes| {
+            answer.extend(bytes);
+            let long = || Error::new(Exit::Failed, format!("the answer to `{question}` is too long"));
+            (answer.len() <= ANSWER).then_some(()).ok_or_else(long)
+        })?;
+        Ok(answer)
+    }
+
+    /// Passes on what the guest answers.
+    pub(super) fn stream_guest(
+        &mut self, name: &Name, question: &str, sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.run_guest(name, &[question], |mut input, mut program| {
+            input.end()?;
+            loop {
+                match program.next()? {
+                    Said::Data(bytes) => sink(&bytes)?,
+                    Said::Exit(0) => return Ok(()),
+                    Said::Exit(code) => {
+                        let message = format!("`{question}` failed in container {name} with exit code {code}");
+                        return Err(Error::new(Exit::Failed, message));
+                    }
+                }
+            }
+        })
+    }
+}
+
+/// What a program in a container says, without its messages.
+#[derive(Debug)]
+pub(super) enum Said {
+    Data(Vec<u8>),
+    Exit(u8),
+}
+
+/// The output of a program in a container.
+#[derive(Debug)]
+pub(super) struct Program<'a> {
+    output: Output<'a, Patient<ChildStdout>>,
+    first: Option<Event>,
+    errors: Lines,
+}
+
+impl Program<'_> {
+    /// Waits for what comes on stdout, and shows what comes on stderr.
+    pub(super) fn next(&mut self) -> Result<Said> {
+        loop {
+            let event = match self.first.take() {
+                Some(event) => event,
+                None => self.output.event()?,
+            };
+            let (messages, said) = match event {
+                Event::Stdout(bytes) => (String::new(), Some(Said::Data(bytes))),
+                Event::Stderr(bytes) => (self.errors.feed(&bytes), None),
+                Event::Exit(code) => (self.errors.finish(), Some(Said::Exit(code))),
+            };
+            let _ = io::stderr().write_all(messages.as_bytes());
+            if let Some(said) = said {
+                return Ok(said);
+            }
+        }
+    }
+}
+
+/// The keeper's process, waited for at the end.
+#[derive(Debug)]
+struct Reaper {
+    child: Child,
+    messages: Option<JoinHandle<()>>,
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        let _ = self.child.wait();
+        let _ = self.messages.take().map(JoinHandle::join);
+    }
+}
+
+fn show_messages(mut stderr: ChildStderr) {
+    let mut lines = Lines::default();
+    let mut chunk = [0; 4096];
+    while let Ok(count @ 1..) = stderr.read(&mut chunk) {
+        let _ = io::stderr().write_all(lines.feed(&chunk[..count]).as_bytes());
+    }
+    let _ = io::stderr().write_all(lines.finish().as_bytes());
+}
+
+/// Whether the parts are inside this program, so that a copy of it works anywhere.
+pub(super) fn is_whole() -> bool {
+    KEEPER.is_some() && GUEST.is_some()
+}
+
+/// A part of GLXC: embedded, or `<prefix>/libexec/glxc/FILE` where this program is `<prefix>/bin/glxc`. Nowhere else:
+/// beside a copy in `.git` lie a stranger's files.
+fn load(embedded: Option<&'static [u8]>, file: &str) -> Result<Cow<'static, [u8]>> {
+    if let Some(bytes) = embedded {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let program = env::current_exe().and_then(|path| path.canonicalize()).map_err(Error::io("find", "this program"))?;
+    let folder = program.parent().filter(|folder| folder.ends_with("bin")).and_then(Path::parent);
+    let Some(prefix) = folder else {
+        let message = format!("the part `{file}` of glxc is not installed");
+        return Err(Error::new(Exit::Failed, message).hint(
+            "this glxc was built without its parts and does not lie in PREFIX/bin beside PREFIX/libexec/glxc; install \
+             it there, or build it with GLXC_KEEPER and GLXC_GUEST naming the two programs",
+        ));
+    };
+    let path = prefix.join("libexec/glxc").join(file);
+    let bytes = fs::read(&path).map_err(Error::io("read", &path));
+    bytes.map(Cow::Owned).map_err(|error| error.hint("install glxc with its parts, the keeper and the guest"))
+}
+
+/// A program in memory that nobody can change, to be run by its descriptor.
+fn sealed(program: &[u8]) -> io::Result<File> {
+    let descriptor = memfd_create("glxc-keeper", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(descriptor);
+    file.write_all(program)?;
+    fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    Ok(file)
+}

@@ -1,0 +1,167 @@
+//! The user's repository, which is seen through git only.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, str};
+
+use glxc_transport::{CONFIG_FILE, Config, Git, ObjectId};
+
+use super::error::{Error, Exit, Result};
+use crate::protocol::Name;
+
+/// The largest `glxc.toml` that is read, in bytes.
+const LARGEST_CONFIG: usize = 1 << 20;
+
+/// What git may know of the user's environment where it looks for the repository: where it is, and whom to trust.
+const KEPT: [&str; 5] = ["HOME", "XDG_CONFIG_HOME", "SUDO_UID", "GIT_DIR", "GIT_WORK_TREE"];
+
+#[derive(Debug)]
+pub(super) struct Repository {
+    pub(super) git: Git,
+}
+
+impl Repository {
+    /// The repository for which git runs this program, if there is one.
+    pub(super) fn of_git() -> Result<Option<Self>> {
+        let Some(dir) = env::var_os("GIT_DIR") else { return Ok(None) };
+        let dir = Path::new(&dir).canonicalize().map_err(Error::io("open", &dir))?;
+        Ok(Some(Repository::at(dir)))
+    }
+
+    /// The repository of the working folder, if there is one.
+    pub(super) fn discover() -> Result<Option<Self>> {
+        Ok(locate("--absolute-git-dir")?.ok().map(Repository::at))
+    }
+
+    fn at(dir: PathBuf) -> Self {
+        let plain = [(OsString::from("GIT_NO_REPLACE_OBJECTS"), OsString::from("1"))];
+        Repository { git: Git::new(dir).with_environment(plain) }
+    }
+
+    /// Refuses what the container's side does not know yet.
+    pub(super) fn check_kind(&self) -> Result<()> {
+        let is = |question, answer: &str| -> Result<bool> {
+            Ok(self.git.output(&["rev-parse", question])?.trim_ascii() == answer.as_bytes())
+        };
+        if !is("--show-object-format", "sha1")? {
+            let error = Error::new(Exit::Failed, "repositories with SHA-256 objects are not supported yet");
+            return Err(error.hint("use a repository with SHA-1 objects, which is git's default"));
+        }
+        if is("--is-shallow-repository", "true")? {
+            let error = Error::new(Exit::Failed, "shallow repositories are not supported yet");
+            return Err(error.hint("`git fetch --unshallow` completes it"));
+        }
+        Ok(())
+    }
+
+    /// The branch that is bound to a container.
+    pub(super) fn bound(&self, name: &Name) -> Result<Option<String>> {
+        Ok(self.git.setting(&branch_key(name))?)
+    }
+
+    /// The `glxc.toml` of a commit.
+    pub(super) fn config_of(&self, commit: &ObjectId) -> Result<Config> {
+        let entry = self.git.output(&["ls-tree", "-z", "-l", "--full-tree", commit.as_str(), "--", CONFIG_FILE])?;
+        let entry = String::from_utf8_lossy(&entry).into_owned();
+        let words: Vec<&str> = entry.split(['\t', ' ']).filter(|word| !word.is_empty()).collect();
+        let blob = match words[..] {
+            ["100644" | "100755", "blob", id, size, _]
+                if size.parse().is_ok_and(|size: usize| size <= LARGEST_CONFIG) =>
+            {
+                id
+            }
+            [] => {
+                let message = format!("commit {} has no {CONFIG_FILE}", commit.short());
+                return Err(
+                    Error::new(Exit::Failed, message).hint("`glxc init` writes one; commit it, then push again")
+                );
+            }
+            _ => {
+                let message = format!("{CONFIG_FILE} of commit {} is no plain file of at most 1 MiB", commit.short());
+                return Err(Error::new(Exit::Failed, message));
+            }
+        };
+        parse_config(&self.git.output(&["cat-file", "blob", blob])?)
+            .map_err(|error| error.hint(format!("correct it, commit, then push again (commit {})", commit.short())))
+    }
+
+    /// Whether a commit is here and reachable from a ref, so that it is not lost.
+    pub(super) fn keeps(&self, commit: &ObjectId) -> Result<bool> {
+        if self.git.optional(&["cat-file", "-e", commit.as_str()]).is_ok_and(|found| found.is_some()) {
+            let refs = self.git.output(&["for-each-ref", "--count=1", "--contains", commit.as_str()])?;
+            return Ok(!refs.is_empty());
+        }
+        Ok(false)
+    }
+}
+
+/// The setting that binds a branch to a container.
+pub(super) fn branch_key(name: &Name) -> String {
+    format!("glxc.{name}.branch")
+}
+
+/// Reads a `glxc.toml`.
+pub(super) fn parse_config(bytes: &[u8]) -> Result<Config> {
+    let text = str::from_utf8(bytes)
+        .map_err(|error| Error::new(Exit::Failed, format!("{CONFIG_FILE} is not UTF-8 text")).because(&error))?;
+    Config::parse(text).map_err(|error| Error::new(Exit::Failed, error.to_string()))
+}
+
+/// Asks git about the repository of the working folder. Inside is git's answer that there is none.
+pub(super) fn locate(question: &str) -> Result<Result<PathBuf>> {
+    let output = Command::new("git")
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C")
+        .envs(KEPT.into_iter().filter_map(|name| Some((name, env::var_os(name)?))))
+        .args(["rev-parse", question])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(Error::io("run", "git"))?;
+    if output.status.success() {
+        let path = output.stdout.strip_suffix(b"\n").unwrap_or(&output.stdout).to_vec();
+        return Ok(Ok(PathBuf::from(OsString::from_vec(path))));
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().next().unwrap_or_default().trim_start_matches("fatal: ");
+    Ok(Err(Error::new(Exit::NotFound, said)))
+}
+
+/// The address with which git runs `program git-remote SERVICE NAME`: ext:: splits at spaces and expands `%`.
+pub(super) fn ext_url(program: &Path, name: &Name) -> OsString {
+    let mut url = b"ext::".to_vec();
+    for byte in program.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b' ' => url.extend([b'%', *byte]),
+            byte => url.push(*byte),
+        }
+    }
+    url.extend(format!(" git-remote %S {name}").bytes());
+    OsString::from_vec(url)
+}
+
+/// Whether an address is one of ours for this container, wherever the program was.
+pub(super) fn is_ours(url: &OsStr, name: &Name) -> bool {
+    let url = url.as_bytes();
+    url.starts_with(b"ext::/") && url.ends_with(format!("/glxc git-remote %S {name}").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_encode_what_ext_expands() {
+        let name = Name::new("demo").unwrap();
+        let url = ext_url(Path::new("/w $(touch X) %x/.git/glxc"), &name);
+        assert_eq!(url, "ext::/w% $(touch% X)% %%x/.git/glxc git-remote %S demo");
+        assert!(is_ours(&url, &name));
+        for foreign in
+            ["https://example.org/demo", "ext::ssh box git-remote %S demo", "ext::/x/glxc git-remote %S other"]
+        {
+            assert!(!is_ours(OsStr::new(foreign), &name), "{foreign}");
+        }
+    }
+}
