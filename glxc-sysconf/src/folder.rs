@@ -74,7 +74,7 @@ pub(crate) struct Folder {
     path: PathBuf,
     fd: OwnedFd,
     resolve: ResolveFlags,
-    /// Empty folders hold nothing here and are removed.
+    /// Folders are there only as parts of paths: empty ones are removed.
     prune: bool,
 }
 
@@ -122,9 +122,9 @@ impl Folder {
     fn parent(&self, path: &Path) -> Result<Option<OwnedFd>> {
         match self.folder(path.parent().unwrap_or(Path::new(""))) {
             Ok(fd) => Ok(Some(fd)),
-            Err(Errno::NOENT) => Ok(None),
-            // Nothing is beneath a link that is not followed, or a file.
-            Err(Errno::LOOP | Errno::NOTDIR) if self.prune => Ok(None),
+            // Nothing is beneath a file, nor a link that is not followed.
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(Errno::LOOP) if self.prune => Ok(None),
             Err(errno) => Err(self.fail("open the folder of", path)(errno)),
         }
     }
@@ -139,6 +139,7 @@ impl Folder {
             Err(errno) => return Err(self.fail("look at", path)(errno)),
         };
         match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory if self.prune => Ok(Object::Absent),
             FileType::Directory => Ok(Object::Folder),
             FileType::RegularFile => self.read_file(&parent, path),
             FileType::Symlink => {
@@ -192,7 +193,7 @@ impl Folder {
     /// The kind of an entry on file systems that do not list it.
     fn kind(&self, path: &Path) -> Result<FileType> {
         Ok(match self.read(path)? {
-            Object::Folder => FileType::Directory,
+            Object::Folder | Object::Absent => FileType::Directory,
             _ => FileType::RegularFile,
         })
     }
@@ -311,13 +312,17 @@ mod tests {
     #[test]
     fn what_is_set_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::own(dir.path(), 0o755).unwrap();
         let path = Path::new("a/b/c");
-        for object in [file("x"), Object::Link((*b"/nowhere").into()), Object::Absent, Object::Folder, file("y")] {
-            folder.set(path, &object).unwrap();
-            assert_eq!(folder.read(path).unwrap(), object);
+        let objects = [file("x"), Object::Link((*b"/nowhere").into()), Object::Absent, Object::Folder, file("y")];
+        let target = Folder::target(dir.path()).unwrap();
+        for object in objects {
+            target.set(path, &object).unwrap();
+            assert_eq!(target.read(path).unwrap(), object);
         }
-        folder.set(path, &Object::Absent).unwrap();
+        let own = Folder::own(dir.path(), 0o755).unwrap();
+        assert_eq!(own.list().unwrap(), [path]);
+        assert_eq!(own.read(Path::new("a")).unwrap(), Object::Absent, "a folder is nothing here");
+        own.set(path, &Object::Absent).unwrap();
         assert!(!dir.path().join("a").exists(), "empty folders go");
     }
 

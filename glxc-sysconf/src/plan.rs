@@ -73,8 +73,11 @@ impl Draft {
     }
 
     fn read(&self, place: Place, path: &Path) -> Result<Object> {
-        match self.now.get(&(place, path.to_path_buf())) {
+        let now = |path: &Path| self.now.get(&(place, path.to_path_buf()));
+        match now(path) {
             Some(object) => Ok(object.clone()),
+            // Nothing is left beneath what was removed or replaced.
+            None if path.ancestors().skip(1).any(|above| now(above).is_some()) => Ok(Object::Absent),
             None => self.places.get(place).read(path),
         }
     }
@@ -178,24 +181,19 @@ impl Live {
 }
 
 pub(crate) fn plan(sysconf: &Sysconf, base: Option<&Files>, next: &Files) -> Result<Plan> {
-    Profiles::read(next)?;
+    sysconf.check(next)?;
     let mut draft = sysconf.draft()?;
     let Live { files: live, mut manifest, notes } = Live::read(sysconf, &mut draft)?;
     let wanted = merge(base, next, &live)?;
-    let profiles = Profiles::read(&wanted)?;
-    let own = |path: &&PathBuf| sysconf.is_own(&profiles.target().join(path));
-    if let Some(path) = profiles.winners().keys().find(own) {
-        return Err(Error::invalid(&profiles.winners()[path].source, "nothing may be installed there"));
-    }
+    let profiles = sysconf.check(&wanted)?;
     let target = settle_target(&mut draft, &mut manifest, &profiles)?;
     let (unfinished, taken_back) = (sysconf.unfinished(&draft.places.state)?, draft.steps.len());
     write_files(&mut draft, &live, &wanted)?;
     compile(sysconf, &mut draft, &profiles)?;
     let mut install = Install { sysconf, draft, manifest, again: unfinished == Some(Unfinished::Files) };
-    let gone = install.uninstall(&profiles)?;
+    install.uninstall(&profiles)?;
     let todo = install.keep_originals(&profiles)?;
     install.install(todo)?;
-    install.clear(gone)?;
     let mut steps = install.draft.steps;
     if steps.len() == taken_back && unfinished.is_none() {
         // What only live changed is the next export's, and no reason to set up.
@@ -301,22 +299,29 @@ impl Install<'_> {
         Object::link(&self.sysconf.root.join(source))
     }
 
-    /// Restores what stood where no profile has a file any more. Gives the paths whose memory is to be cleared.
-    fn uninstall(&mut self, profiles: &Profiles) -> Result<Vec<PathBuf>> {
+    /// Restores what stood where no profile has a file any more, and forgets it.
+    fn uninstall(&mut self, profiles: &Profiles) -> Result<()> {
         let gone = self.manifest.entries.keys().filter(|path| !profiles.winners().contains_key(*path));
-        let gone: Vec<PathBuf> = gone.cloned().collect();
-        for path in &gone {
-            let Some(entry) = self.manifest.entries.remove(path) else { continue };
-            let current = self.draft.read(Place::Target, path)?;
-            let copy = self.draft.read(Place::State, &copied(path))?;
+        for path in gone.cloned().collect::<Vec<_>>() {
+            let Some(entry) = self.manifest.entries.remove(&path) else { continue };
+            let current = self.draft.read(Place::Target, &path)?;
+            let copy = self.draft.read(Place::State, &copied(&path))?;
             let ours = current == self.link(&entry.source)
                 || entry.how != How::Link && current != Object::Absent && current.to_file() == copy.to_file();
             if ours {
-                let original = self.draft.read(Place::State, &kept(path))?;
-                self.draft.set(Place::Target, path, original)?;
+                let original = self.draft.read(Place::State, &kept(&path))?;
+                self.draft.set(Place::Target, &path, original)?;
             }
+            self.draft.set(Place::State, &kept(&path), Object::Absent)?;
+            self.draft.set(Place::State, &copied(&path), Object::Absent)?;
         }
-        Ok(gone)
+        let used = |folder: &Path| profiles.winners().keys().any(|path| path != folder && path.starts_with(folder));
+        let unused: Vec<PathBuf> = self.manifest.folders.iter().filter(|folder| !used(folder)).cloned().collect();
+        for folder in unused.iter().rev() {
+            self.manifest.folders.remove(folder);
+            self.draft.set(Place::Target, folder, Object::Absent)?;
+        }
+        Ok(())
     }
 
     /// Finds what is to be put, and keeps what stands there.
@@ -371,34 +376,20 @@ impl Install<'_> {
             let entry = Installed { how: one.how, source: one.source.clone() };
             self.manifest.entries.insert(one.path.clone(), entry);
             for folder in one.path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
-                if self.draft.read(Place::Target, folder)? == Object::Absent {
-                    folders.insert(folder.to_path_buf());
+                match self.draft.read(Place::Target, folder)? {
+                    Object::Folder | Object::Link(_) => {}
+                    Object::Absent => drop(folders.insert(folder.to_path_buf())),
+                    Object::File { .. } | Object::Other => {
+                        let what = "a folder is to be there, but it is none";
+                        return Err(Error::Unsupported { path: self.draft.places.target.full(folder), what });
+                    }
                 }
             }
         }
         self.manifest.folders.extend(folders.iter().cloned());
-        let unused = self.unused_folders();
-        self.manifest.folders.retain(|folder| !unused.contains(folder));
         self.draft.set_manifest(&self.manifest)?;
-        for folder in unused.iter().rev() {
-            self.draft.set(Place::Target, folder, Object::Absent)?;
-        }
         folders.iter().try_for_each(|folder| self.draft.set(Place::Target, folder, Object::Folder))?;
         todo.into_iter().try_for_each(|one| self.draft.set(Place::Target, &one.path, one.object))
-    }
-
-    /// Folders that were made for files that are gone.
-    fn unused_folders(&self) -> Vec<PathBuf> {
-        let used = |folder: &&PathBuf| self.manifest.entries.keys().any(|path| path.starts_with(folder));
-        self.manifest.folders.iter().filter(|folder| !used(folder)).cloned().collect()
-    }
-
-    /// Forgets what was remembered about paths that are no longer installed.
-    fn clear(&mut self, gone: Vec<PathBuf>) -> Result<()> {
-        gone.iter().try_for_each(|path| {
-            self.draft.set(Place::State, &kept(path), Object::Absent)?;
-            self.draft.set(Place::State, &copied(path), Object::Absent)
-        })
     }
 }
 

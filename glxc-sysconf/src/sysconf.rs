@@ -58,20 +58,33 @@ impl Sysconf {
         Sysconf { root: root.into(), state: state.into() }
     }
 
+    /// Checks files by themselves, and that nothing is to be installed into this crate's own folders. Touches nothing.
+    ///
+    /// # Errors
+    /// Those of [`Profiles::read`].
+    pub fn check(&self, files: &Files) -> Result<Profiles> {
+        let profiles = Profiles::read(files)?;
+        let own = |path: &PathBuf| self.is_own(&profiles.target().join(path));
+        match profiles.winners().iter().find(|(path, _)| own(path)) {
+            Some((_, winner)) => Err(Error::invalid(&winner.source, "nothing may be installed there")),
+            None => Ok(profiles),
+        }
+    }
+
     /// Plans to bring the system from `base`, the files that were recorded last, to `next`. Where there is no base, next
     /// replaces what is there. Changes nothing.
     ///
     /// What only live changed stays. Nothing to do is a plan too; see [`Plan::is_empty`].
     ///
     /// # Errors
-    /// [`Error::Changed`] where live and next changed the same file, those of [`Profiles::read`], and
+    /// [`Error::Changed`] where live and next changed the same file, those of [`Sysconf::check`], and
     /// [`Error::Unsupported`] where a file can not be put.
     pub fn plan(&self, base: Option<&Files>, next: &Files) -> Result<Plan> {
         crate::plan::plan(self, base, next)
     }
 
-    /// Applies a plan: files and links, then the set-up scripts of all profiles. `operation` is an existing folder that
-    /// survives a crash; what [`Sysconf::undo`] needs is made durable there before the first change.
+    /// Applies a plan: files and links, then the set-up scripts of all profiles. `operation` is a folder of this
+    /// operation alone that survives a crash; what [`Sysconf::undo`] needs is made durable there before the first change.
     ///
     /// Where it fails or is killed, the caller calls [`Sysconf::undo`]; or it plans again, and the next apply goes on
     /// where this one ended.
@@ -203,7 +216,7 @@ impl Sysconf {
     }
 
     /// Whether a path of the target is this crate's own ground, where no profile may install.
-    pub(crate) fn is_own(&self, full: &Path) -> bool {
+    fn is_own(&self, full: &Path) -> bool {
         [&self.root, &self.state].into_iter().any(|own| full.starts_with(own) || own.starts_with(full))
     }
 

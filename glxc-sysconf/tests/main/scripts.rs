@@ -140,29 +140,33 @@ fn a_service_that_holds_the_output_is_not_waited_for() {
     assert!(std::process::Command::new("kill").arg(pid).status().unwrap().success(), "it must still run");
 }
 
+/// Runs a script that starts another process and waits for it; gives the error, once both are gone.
+fn stopped(script: &str, cancelled: &dyn Fn() -> bool, timeout: Duration) -> Error {
+    let (system, since, mut lines) = (System::new(), Instant::now(), Vec::new());
+    let next = system.files([("actual/setup.rc", &*format!("{script} sleep 60 & echo $!; wait"))]);
+    let plan = system.sysconf.plan(None, &next).unwrap();
+    let mut output = lines_of(&mut lines);
+    let mut scripts = Scripts { output: &mut output, cancelled, timeout };
+    let error = system.sysconf.apply(&plan, &system.operation(), &mut scripts).unwrap_err();
+    drop(output);
+    assert!(since.elapsed() < Duration::from_secs(30));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let proc = format!("/proc/{}/cmdline", lines[0].trim_start_matches("actual: "));
+    // A killed one that nobody has reaped yet has no command line.
+    let gone = |_: &u32| {
+        std::thread::sleep(Duration::from_millis(20));
+        !std::fs::read(&proc).is_ok_and(|cmdline| !cmdline.is_empty())
+    };
+    assert!((0..50).find(gone).is_some(), "{proc} still runs");
+    error
+}
+
 #[test]
 fn too_slow_or_cancelled_is_killed_with_all_it_started() {
-    let system = System::new();
-    let next = system.files([("actual/setup.rc", "sleep 31.7 & echo $!; wait")]);
-    let plan = system.sysconf.plan(None, &next).unwrap();
-    let mut lines = Vec::new();
-    let mut output = lines_of(&mut lines);
-    let mut slow = Scripts { output: &mut output, cancelled: &|| false, timeout: Duration::from_millis(500) };
-    let error = system.sysconf.apply(&plan, &system.operation(), &mut slow).unwrap_err();
+    let error = stopped("", &|| false, Duration::from_millis(500));
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
-    drop(output);
     let since = Instant::now();
     let late = || since.elapsed() > Duration::from_millis(500);
-    let plan = system.sysconf.plan(None, &next).unwrap();
-    let mut output = lines_of(&mut lines);
-    let mut stopped = Scripts { output: &mut output, cancelled: &late, timeout: Duration::from_secs(60) };
-    let error = system.sysconf.apply(&plan, &system.operation(), &mut stopped).unwrap_err();
+    let error = stopped("trap '' TERM;", &late, Duration::from_secs(60));
     assert!(matches!(error, Error::Cancelled), "{error}");
-    drop(output);
-    assert_eq!(lines.len(), 2, "{lines:?}");
-    for line in lines {
-        let proc = format!("/proc/{}/cmdline", line.trim_start_matches("actual: "));
-        let running = std::fs::read(proc).is_ok_and(|cmdline| !cmdline.is_empty());
-        assert!(!running, "{line} still runs");
-    }
 }

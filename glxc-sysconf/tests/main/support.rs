@@ -43,6 +43,14 @@ impl System {
         self.path("operation")
     }
 
+    /// Begins an operation: nothing of an earlier one is left.
+    fn begin(&self) -> PathBuf {
+        let operation = self.operation();
+        std::fs::remove_dir_all(&operation).unwrap();
+        std::fs::create_dir(&operation).unwrap();
+        operation
+    }
+
     /// Files with the `target` that leads here.
     pub fn files<'a>(&self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Files {
         let mut files = files(pairs);
@@ -54,7 +62,7 @@ impl System {
     pub fn push(&self, base: Option<&Files>, next: &Files) -> Result<(Applied, Vec<String>), Error> {
         let plan = self.sysconf.plan(base, next)?;
         let mut lines = Vec::new();
-        let applied = self.sysconf.apply(&plan, &self.operation(), &mut scripts(&mut lines_of(&mut lines)))?;
+        let applied = self.sysconf.apply(&plan, &self.begin(), &mut scripts(&mut lines_of(&mut lines)))?;
         Ok((applied, lines))
     }
 
@@ -67,7 +75,7 @@ impl System {
             left.get() == 0
         };
         let mut scripts = Scripts { output: &mut |_, _| {}, cancelled: &cancelled, timeout: Duration::from_secs(60) };
-        self.sysconf.apply(&plan, &self.operation(), &mut scripts).err()
+        self.sysconf.apply(&plan, &self.begin(), &mut scripts).err()
     }
 
     pub fn undo(&self) -> Applied {
