@@ -20,6 +20,8 @@
 pub mod conformance;
 mod cx;
 mod error;
+#[cfg(feature = "files")]
+pub mod files;
 mod handler;
 mod memory;
 pub mod names;

@@ -1,0 +1,221 @@
+//! From the live folder to files.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, Stat};
+
+use super::accounts::Accounts;
+use super::listing::{ATTRIBUTES, ENTRIES, FILES, header, known};
+use super::names::{encode_siblings, encode_target};
+use super::place::{Found, Place, bits, list, open_file, target};
+use super::{ATTRIBUTES_TEXT, Settings};
+use crate::rows::{Limits, Writer};
+use crate::{Cx, Error, Exported, Mode, Result, Sink, StatePath};
+
+/// At most so many files are named in a note.
+const NAMED: usize = 5;
+
+/// Writes everything beneath a root.
+pub(super) fn export(
+    settings: &Settings, place: &Place, accounts: &mut Accounts, sink: &mut dyn Sink, cx: &Cx<'_>,
+) -> Result<Exported> {
+    let spool = tempfile::tempfile_in(cx.scratch).map_err(Error::io("create a file in", cx.scratch))?;
+    sink.put(&known(ATTRIBUTES)?, ATTRIBUTES_TEXT.as_bytes())?;
+    let (unsteady, extended) = (Names::default(), Names::default());
+    let mut export =
+        Export { settings, place, accounts, sink, cx, spool: BufWriter::new(spool), done: 0, unsteady, extended };
+    let root = rustix::fs::fstat(place.root()).map_err(|e| Error::io("read", place.full(b""))(e.into()))?;
+    export.row("/", &root, None)?;
+    export.note_attributes(place.root(), b"")?;
+    export.folder(place.root(), b"", "")?;
+    let Export { sink, spool, unsteady, extended, .. } = export;
+    write_entries(spool, sink, cx.scratch)?;
+    let unsteady = unsteady.note("were written while they were read");
+    let extended = extended.note("have access control lists or extended attributes, which are not kept");
+    Ok(Exported { fingerprint: None, notes: unsteady.into_iter().chain(extended).collect() })
+}
+
+/// Spooled rows, which are in order, as a row file. (Only one file of a sink is open at a time.)
+fn write_entries(spool: BufWriter<File>, sink: &mut dyn Sink, scratch: &Path) -> Result<()> {
+    let failed = || Error::io("read a spooled file in", scratch);
+    let mut spool = spool.into_inner().map_err(|error| failed()(error.into_error()))?;
+    spool.rewind().map_err(failed())?;
+    let mut writer = Writer::new(sink, known(ENTRIES)?, &header(), Limits::default())?;
+    for line in BufReader::new(spool).split(b'\n') {
+        writer.line(&line.map_err(failed())?)?;
+    }
+    writer.finish().map(drop)
+}
+
+struct Export<'e> {
+    settings: &'e Settings,
+    place: &'e Place,
+    accounts: &'e mut Accounts,
+    sink: &'e mut dyn Sink,
+    cx: &'e Cx<'e>,
+    spool: BufWriter<File>,
+    done: u64,
+    unsteady: Names,
+    extended: Names,
+}
+
+/// Some names, and how many there are.
+#[derive(Default)]
+struct Names(Vec<String>, usize);
+
+impl Names {
+    fn add(&mut self, path: &[u8]) {
+        self.1 += 1;
+        if self.0.len() < NAMED {
+            self.0.push(path.escape_ascii().to_string());
+        }
+    }
+
+    fn note(self, what: &str) -> Option<String> {
+        let more = if self.1 > self.0.len() { " and others" } else { "" };
+        (self.1 > 0).then(|| format!("{} files {what}: {}{more}", self.1, self.0.join(", ")))
+    }
+}
+
+impl Export<'_> {
+    fn folder(&mut self, folder: &OwnedFd, path: &[u8], encoded: &str) -> Result<()> {
+        self.cx.check()?;
+        let found = list(folder).map_err(Error::io("read", self.place.full(path)))?;
+        let kept: Vec<Found> = found
+            .into_iter()
+            .filter(|f| !self.settings.excludes(&below(path, &f.name), f.kind() == FileType::Directory))
+            .collect();
+        let names = encode_siblings(kept.iter().map(|found| found.name.as_slice()));
+        let mut named: Vec<(String, Found)> = names.into_iter().zip(kept).collect();
+        // folders as they stand in the rows, so that a walk gives these in order
+        named.iter_mut().filter(|(_, f)| f.kind() == FileType::Directory).for_each(|(name, _)| name.push('/'));
+        named.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, found) in named {
+            self.entry(folder, &below(path, &found.name), &format!("{encoded}/{name}"), &found)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, folder: &OwnedFd, path: &[u8], encoded: &str, found: &Found) -> Result<()> {
+        let failed = || Error::io("read", self.place.full(path));
+        match found.kind() {
+            FileType::Directory => {
+                // gone meanwhile, or a link now: it was not there
+                let Some(inner) = self.place.folder(path)? else { return Ok(()) };
+                let stat = rustix::fs::fstat(&inner).map_err(|e| failed()(e.into()))?;
+                self.row(encoded, &stat, None)?;
+                self.note_attributes(&inner, path)?;
+                self.folder(&inner, path, encoded.trim_end_matches('/'))
+            }
+            FileType::Symlink => match target(folder, &found.name) {
+                Ok(target) => self.row(encoded, &found.stat, Some(&target)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(failed()(error)),
+            },
+            FileType::RegularFile => match open_file(folder, &found.name).map_err(failed())? {
+                Some(file) => self.file(file, path, encoded),
+                None => Ok(()),
+            },
+            other => {
+                let kind = match other {
+                    FileType::Fifo => "a fifo",
+                    FileType::Socket => "a socket",
+                    _ => "a device",
+                };
+                let full = self.place.full(path);
+                Err(Error::Unsupported { what: format!("{kind}: {} (`exclude` leaves it out)", full.display()) })
+            }
+        }
+    }
+
+    /// What a row says is what the opened file was before it was read.
+    fn file(&mut self, mut file: File, path: &[u8], encoded: &str) -> Result<()> {
+        let failed = || Error::io("read", self.place.full(path));
+        let before = rustix::fs::fstat(&file).map_err(|e| failed()(e.into()))?;
+        self.note_attributes(&file, path)?;
+        self.sink.begin(&known(&format!("{FILES}{encoded}"))?, Mode::File)?;
+        let mut chunk = vec![0; 128 << 10];
+        loop {
+            self.cx.check()?;
+            let length = file.read(&mut chunk).map_err(failed())?;
+            if length == 0 {
+                break;
+            }
+            self.sink.write(&chunk[..length])?;
+        }
+        self.sink.end()?;
+        let after = rustix::fs::fstat(&file).map_err(|e| failed()(e.into()))?;
+        let version = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec);
+        if version(&before) != version(&after) {
+            self.unsteady.add(path);
+        }
+        self.row(encoded, &before, None)
+    }
+
+    fn row(&mut self, encoded: &str, stat: &Stat, target: Option<&[u8]>) -> Result<()> {
+        let mode = if target.is_some() { "\\N".into() } else { format!("{:04o}", bits(stat)) };
+        let (user, group) = (self.accounts.user(stat.st_uid), self.accounts.group(stat.st_gid));
+        let target = target.map_or("\\N".into(), encode_target);
+        let written = writeln!(self.spool, "{encoded}\t{mode}\t{user}\t{group}\t{target}");
+        written.map_err(Error::io("write in", self.cx.scratch))?;
+        self.done += 1;
+        self.cx.progress.advance(self.done);
+        Ok(())
+    }
+
+    fn note_attributes(&mut self, file: impl AsFd, path: &[u8]) -> Result<()> {
+        let mut names = [0u8; 4096];
+        let length = match rustix::fs::flistxattr(file, &mut names) {
+            Ok(length) => length,
+            Err(rustix::io::Errno::RANGE) => names.len(),
+            Err(rustix::io::Errno::NOTSUP) => 0,
+            Err(error) => return Err(Error::io("read the attributes of", self.place.full(path))(error.into())),
+        };
+        // labels of the security system are given by its policy
+        let ours = |name: &[u8]| !name.is_empty() && !name.starts_with(b"security.") || name == b"security.capability";
+        if names[..length].split(|b| *b == 0).any(ours) {
+            self.extended.add(path);
+        }
+        Ok(())
+    }
+}
+
+/// A name in a folder as a path.
+pub(super) fn below(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
+}
+
+/// Whether a root holds nothing.
+pub(super) fn is_empty(settings: &Settings, place: &Place) -> Result<bool> {
+    let found = list(place.root()).map_err(Error::io("read", place.full(b"")))?;
+    Ok(found.iter().all(|found| settings.excludes(&found.name, found.kind() == FileType::Directory)))
+}
+
+/// The paths of everything live, folders before what is in them.
+pub(super) fn walk(settings: &Settings, place: &Place, cx: &Cx<'_>) -> Result<Vec<Vec<u8>>> {
+    let mut paths = Vec::new();
+    let mut folders = vec![Vec::new()];
+    while let Some(path) = folders.pop() {
+        cx.check()?;
+        let Some(folder) = place.folder(&path)? else { continue };
+        for found in list(&folder).map_err(Error::io("read", place.full(&path)))? {
+            let (inner, is_folder) = (below(&path, &found.name), found.kind() == FileType::Directory);
+            if settings.excludes(&inner, is_folder) {
+                continue;
+            }
+            if is_folder {
+                folders.push(inner.clone());
+            }
+            paths.push(inner);
+        }
+    }
+    Ok(paths)
+}
+
+/// The path of a content for messages.
+pub(super) fn shown(path: &[u8]) -> String {
+    StatePath::new(path).map_or_else(|_| "the folder itself".into(), |path| path.to_string())
+}

@@ -1,0 +1,438 @@
+//! From files to the live folder: what is to be done, prepared and compared.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fchmod, fchown, mkdirat, openat, symlinkat, unlinkat,
+};
+
+use super::accounts::Accounts;
+use super::export::{is_empty, shown, walk};
+use super::listing::{ENTRIES, Kind, Listing, Node, Owned, known};
+use super::place::{FOLDER, Place, TEMPORARY, bits, list, look, open_file, open_folder, same, target};
+use super::{Files, Settings};
+use crate::{Change, Committed, Cx, Direction, Error, OpId, Record, Result, Staged, StatePath, Tree};
+
+const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// What one path is to become.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) path: Vec<u8>,
+    pub(super) old: Expected,
+    pub(super) new: Option<Node<u32>>,
+    /// The name of what was prepared for it in the staging folder.
+    pub(super) staged: Option<String>,
+    /// Nobody pushed a change here: live differs from what was installed before.
+    drifted: bool,
+}
+
+/// What must be live before a step.
+#[derive(Debug)]
+pub(super) enum Expected {
+    /// Next replaces whatever it is.
+    Any,
+    /// Nothing.
+    Nothing,
+    /// This.
+    Is(Node<u32>),
+}
+
+/// All steps, in the order of their paths.
+#[derive(Debug, Default)]
+pub(super) struct Plan(Vec<Step>);
+
+impl Plan {
+    /// Compares base and next, or live and next where next replaces whatever is live.
+    pub(super) fn new(files: &Files, change: &Change<'_>, cx: &Cx<'_>) -> Result<Self> {
+        let next = Listing::read(change.next.tree, &files.settings, cx)?;
+        let base = recorded(files, change, cx)?;
+        let accounts = Accounts::read(&files.etc)?;
+        let push = files.settings.direction == Direction::Push;
+        let anyhow = change.replace || base.is_none() || push;
+        let base = base.unwrap_or_default();
+        let mut paths: BTreeSet<Vec<u8>> = next.nodes.keys().chain(base.nodes.keys()).cloned().collect();
+        if anyhow
+            && !push
+            && let Some(place) = files.place()?
+        {
+            paths.extend(walk(&files.settings, &place, cx)?);
+        }
+        let mut steps = Vec::new();
+        for path in paths {
+            let (old, new) = (base.nodes.get(&path), next.nodes.get(&path));
+            let folder = new.or(old).is_some_and(|node| matches!(node.kind, Kind::Folder));
+            // an excluded path is left alone; the root itself is never removed
+            if !anyhow && old == new
+                || new.is_none() && path.is_empty()
+                || !path.is_empty() && files.settings.excludes(&path, folder)
+            {
+                continue;
+            }
+            let drifted = push && new.is_some() && old == new;
+            let resolved = new.map(|node| node.resolved(&accounts).map_err(|message| next.error(&path, &message)));
+            let old = match old {
+                _ if anyhow => Expected::Any,
+                None => Expected::Nothing,
+                // an owner whose name is gone is shown by its number now, which is a change of the live side
+                Some(old) => Expected::Is(old.resolved(&accounts).map_err(|_| changed(vec![shown(&path)]))?),
+            };
+            steps.push(Step { path, old, new: resolved.transpose()?, staged: None, drifted });
+        }
+        Ok(Plan(steps))
+    }
+}
+
+/// What was recorded. `None` where nothing was that can be compared with this folder: then it must hold nothing, or be replaced.
+fn recorded(files: &Files, change: &Change<'_>, cx: &Cx<'_>) -> Result<Option<Listing>> {
+    let (Some(base), false) = (change.base, change.replace) else { return Ok(None) };
+    let direction = files.settings.direction;
+    let settings = Settings::read(base.options, direction)?;
+    let other_kind = direction == Direction::Both && base.tree.within(&known(ENTRIES)?).is_empty();
+    if settings.root == files.settings.root && !other_kind {
+        return Listing::read(base.tree, &settings, cx).map(Some);
+    }
+    match files.place()? {
+        Some(place) if !is_empty(&files.settings, &place)? => Err(Error::option(
+            "root",
+            "another folder, or another direction, than was recorded, and it holds something",
+        )),
+        _ => Ok(None),
+    }
+}
+
+fn changed(conflicts: Vec<String>) -> Error {
+    let total = conflicts.len() as u64;
+    Error::Changed { first: conflicts.into_iter().take(10).collect(), total }
+}
+
+/// The staging folder of an operation is named so.
+fn staging_name(op: &OpId) -> Vec<u8> {
+    [TEMPORARY, op.as_str().as_bytes()].concat()
+}
+
+/// Removes the staging folder of an operation, wherever it was made: in the root or in a folder above.
+pub(super) fn sweep(root: &Path, op: &OpId) -> Result<()> {
+    for folder in root.ancestors() {
+        if let Some(open) = open_folder(folder)? {
+            remove_all(&open, &staging_name(op)).map_err(Error::io("sweep", folder))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a name and what is beneath it. Nothing there is no error.
+fn remove_all(folder: &OwnedFd, name: &[u8]) -> std::io::Result<()> {
+    let Some(found) = look(folder, name)? else { return Ok(()) };
+    if found.kind() != FileType::Directory {
+        return Ok(unlinkat(folder, name, AtFlags::empty())?);
+    }
+    let inner = openat(folder, name, FOLDER, Mode::empty())?;
+    for found in list(&inner)? {
+        remove_all(&inner, &found.name)?;
+    }
+    Ok(unlinkat(folder, name, AtFlags::REMOVEDIR)?)
+}
+
+/// A prepared import.
+#[derive(Debug)]
+pub(super) struct Import<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) change: &'a Change<'a>,
+    pub(super) cx: &'a Cx<'a>,
+    pub(super) steps: Vec<Step>,
+    pub(super) staging: Staging,
+}
+
+/// The folder in which files are prepared.
+#[derive(Debug)]
+pub(super) struct Staging {
+    pub(super) folder: OwnedFd,
+    parent: OwnedFd,
+    name: Vec<u8>,
+    path: PathBuf,
+}
+
+impl Staging {
+    /// Makes it in the root, or in the nearest folder above where that does not exist.
+    fn create(root: &Path, op: &OpId) -> Result<Self> {
+        for path in root.ancestors() {
+            let Some(parent) = open_folder(path)? else { continue };
+            let name = staging_name(op);
+            let failed = || Error::io("create a staging folder in", path);
+            remove_all(&parent, &name).map_err(failed())?;
+            mkdirat(&parent, &name, Mode::RWXU).map_err(|e| failed()(e.into()))?;
+            let folder = openat(&parent, &name, FOLDER, Mode::empty()).map_err(|e| failed()(e.into()))?;
+            let stat = rustix::fs::fstat(&folder).map_err(|e| failed()(e.into()))?;
+            let staging = Staging { folder, parent, name, path: path.to_path_buf() };
+            // whoever may write to the folder above can put another one here in between
+            return match stat.st_uid == rustix::process::geteuid().as_raw() && bits(&stat) & 0o077 == 0 {
+                true => Ok(staging),
+                false => Err(Error::Unsupported { what: format!("{}: somebody else's folder", staging.full()) }),
+            };
+        }
+        Err(Error::Gone { what: root.display().to_string() })
+    }
+
+    fn full(&self) -> String {
+        self.path.join(String::from_utf8_lossy(&self.name).as_ref()).display().to_string()
+    }
+
+    pub(super) fn remove(&self) -> Result<()> {
+        remove_all(&self.parent, &self.name).map_err(Error::io("remove what was prepared in", &self.path))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            tracing::warn!(%error, "a staging folder is left; it is swept with the operation");
+        }
+    }
+}
+
+impl<'a> Import<'a> {
+    /// Prepares everything that is not live yet.
+    pub(super) fn stage(files: &'a Files, plan: Plan, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
+        let place = files.place()?;
+        if place.is_none() && !plan.0.iter().all(|step| matches!(step.old, Expected::Any)) {
+            return Err(files.gone());
+        }
+        let staging = Staging::create(&files.settings.root, change.op)?;
+        let mut import = Import { settings: &files.settings, change, cx, steps: Vec::new(), staging };
+        for (number, mut step) in plan.0.into_iter().enumerate() {
+            cx.check()?;
+            let done = place.as_ref().map_or(Ok(false), |place| step.is_done(place, change.next.tree))?;
+            if !done {
+                step.staged = import.prepare(&step, number.to_string())?;
+            }
+            if !done || !matches!(step.old, Expected::Any) {
+                import.steps.push(step);
+            }
+            cx.progress.advance(number as u64 + 1);
+        }
+        rustix::fs::syncfs(&import.staging.folder).map_err(|e| Error::io("sync", &import.staging.path)(e.into()))?;
+        Ok(import)
+    }
+
+    /// Makes what a step needs, where it needs something.
+    fn prepare(&self, step: &Step, name: String) -> Result<Option<String>> {
+        match &step.new {
+            Some(node) if !step.is_in_place() => self.make(node, &name, &step.path).map(|()| Some(name)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Makes a node in the staging folder.
+    fn make(&self, node: &Node<u32>, name: &str, path: &[u8]) -> Result<()> {
+        let (folder, failed) = (&self.staging.folder, || Error::io("prepare", self.settings.root.join(shown(path))));
+        let owned = node.owned.unwrap_or(Owned { mode: self.settings.folder_mode(), user: 0, group: 0 });
+        let made = match &node.kind {
+            Kind::Folder => {
+                let made = mkdirat(folder, name, Mode::RWXU).and_then(|()| openat(folder, name, FOLDER, Mode::empty()));
+                made.and_then(|made| own(&made, &owned))
+            }
+            Kind::Link { target } => {
+                let ids = (Some(Uid::from_raw(owned.user)), Some(Gid::from_raw(owned.group)));
+                let made = symlinkat(target.as_slice(), folder, name);
+                made.and_then(|()| chownat(folder, name, ids.0, ids.1, AtFlags::SYMLINK_NOFOLLOW))
+            }
+            Kind::File { content, .. } => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file = openat(folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed()(e.into()))?;
+                let mut file = std::fs::File::from(file);
+                self.copy(content, &mut file)?;
+                own(&file, &owned)
+            }
+        };
+        made.map_err(|e| failed()(e.into()))
+    }
+
+    fn copy(&self, content: &StatePath, file: &mut std::fs::File) -> Result<()> {
+        let mut source = self.change.next.tree.open(content)?;
+        let (mut chunk, mut first) = (Vec::new(), true);
+        loop {
+            self.cx.check()?;
+            chunk.clear();
+            let read = source.by_ref().take(1 << 20).read_to_end(&mut chunk);
+            read.map_err(Error::carrier(format!("read {content}")))?;
+            if std::mem::take(&mut first) && chunk.starts_with(LFS) {
+                return Err(Error::input(
+                    content,
+                    None,
+                    "a Git LFS pointer where the file should be; push the file itself",
+                ));
+            }
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            file.write_all(&chunk).map_err(Error::io("write to", &self.staging.path))?;
+        }
+    }
+
+    /// The steps that would overwrite what the application wrote.
+    fn conflicts(&self) -> Result<Vec<String>> {
+        let place = Place::open(&self.settings.root)?;
+        let mut conflicts = Vec::new();
+        for (at, step) in self.steps.iter().enumerate() {
+            self.cx.check()?;
+            let as_expected = match &place {
+                Some(place) => self.expected(place, step)? && self.has_folder(place, at)?,
+                None => matches!(step.old, Expected::Any),
+            };
+            if !as_expected {
+                conflicts.push(shown(&step.path));
+            }
+        }
+        Ok(conflicts)
+    }
+
+    /// Whether what is live is what the step expects, or what it would make.
+    fn expected(&self, place: &Place, step: &Step) -> Result<bool> {
+        let was_done = step.new.is_some() && step.staged.is_none() && !step.is_in_place();
+        let old = match (&step.old, self.change.base) {
+            (Expected::Any, _) => true,
+            _ if was_done => false,
+            (Expected::Nothing, _) | (_, None) => is_gone(place, &step.path)?,
+            (Expected::Is(node), Some(base)) => is_live(place, &step.path, node, base.tree)?,
+        };
+        Ok(old || step.is_done(place, self.change.next.tree)?)
+    }
+
+    /// Whether what a step makes has a folder to stand in, live or made by a step before.
+    fn has_folder(&self, place: &Place, at: usize) -> Result<bool> {
+        let step = &self.steps[at];
+        if step.new.is_none() || step.path.is_empty() {
+            return Ok(true);
+        }
+        let slash = step.path.iter().rposition(|b| *b == b'/').unwrap_or(0);
+        let above = &step.path[..slash];
+        let made = self.steps[..at].binary_search_by(|other| other.path.as_slice().cmp(above));
+        let made =
+            made.is_ok_and(|at| self.steps[at].new.as_ref().is_some_and(|node| matches!(node.kind, Kind::Folder)));
+        match place.folder(above)? {
+            Some(folder) => self.same_device(place, &step.path, &folder).map(|()| true),
+            None => Ok(made),
+        }
+    }
+
+    /// What was prepared can only be moved within one file system.
+    fn same_device(&self, place: &Place, path: &[u8], folder: &OwnedFd) -> Result<()> {
+        let device = |folder: &OwnedFd| {
+            let stat = rustix::fs::fstat(folder).map_err(|e| Error::io("read", place.full(path))(e.into()))?;
+            Ok(stat.st_dev)
+        };
+        match device(folder)? == device(&self.staging.folder)? {
+            true => Ok(()),
+            false => Err(Error::Unsupported {
+                what: format!("another file system beneath the root, at {}", place.full(path).display()),
+            }),
+        }
+    }
+}
+
+impl Step {
+    /// Only owner and mode change, so it needs nothing new. The root itself is never replaced.
+    pub(super) fn is_in_place(&self) -> bool {
+        if self.path.is_empty() {
+            return true;
+        }
+        match (&self.old, &self.new) {
+            (Expected::Is(old), Some(new)) => match (&old.kind, &new.kind) {
+                (Kind::Folder, Kind::Folder) => true,
+                (Kind::File { id: a, .. }, Kind::File { id: b, .. }) => a == b,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether live is what this step makes.
+    pub(super) fn is_done(&self, place: &Place, next: &dyn Tree) -> Result<bool> {
+        match &self.new {
+            Some(node) => is_live(place, &self.path, node, next),
+            None => is_gone(place, &self.path),
+        }
+    }
+}
+
+/// Gives a file or folder its owner, then its mode: the system takes some bits away with an owner.
+pub(super) fn own(file: impl std::os::fd::AsFd, owned: &Owned<u32>) -> rustix::io::Result<()> {
+    fchown(file.as_fd(), Some(Uid::from_raw(owned.user)), Some(Gid::from_raw(owned.group)))?;
+    fchmod(file, Mode::from_raw_mode(owned.mode))
+}
+
+fn is_gone(place: &Place, path: &[u8]) -> Result<bool> {
+    let Some((folder, name)) = place.parent(path)? else { return Ok(true) };
+    Ok(look(&folder, name).map_err(Error::io("read", place.full(path)))?.is_none())
+}
+
+/// Whether a node is live at its path.
+pub(super) fn is_live(place: &Place, path: &[u8], node: &Node<u32>, tree: &dyn Tree) -> Result<bool> {
+    let Some((folder, name)) = place.parent(path)? else { return Ok(false) };
+    let name = if path.is_empty() { b"." } else { name };
+    is_node(&folder, name, node, tree).map_err(|error| match error {
+        Unread::Live(error) => Error::io("read", place.full(path))(error),
+        Unread::Tree(error) => error,
+    })
+}
+
+/// Which side could not be read.
+pub(super) enum Unread {
+    Live(std::io::Error),
+    Tree(Error),
+}
+
+impl From<std::io::Error> for Unread {
+    fn from(error: std::io::Error) -> Self {
+        Unread::Live(error)
+    }
+}
+
+/// Whether what stands under a name is the node, whose content is in the tree.
+pub(super) fn is_node(folder: &OwnedFd, name: &[u8], node: &Node<u32>, tree: &dyn Tree) -> Result<bool, Unread> {
+    let Some(found) = look(folder, name)? else { return Ok(false) };
+    let owned = match (&node.owned, &node.kind) {
+        (None, _) => true,
+        (Some(owned), kind) => {
+            let mode = matches!(kind, Kind::Link { .. }) || owned.mode == bits(&found.stat);
+            mode && (owned.user, owned.group) == (found.stat.st_uid, found.stat.st_gid)
+        }
+    };
+    Ok(owned
+        && match (&node.kind, found.kind()) {
+            (Kind::Folder, FileType::Directory) => true,
+            (Kind::Link { target: wanted }, FileType::Symlink) => target(folder, name)? == *wanted,
+            (Kind::File { content, .. }, FileType::RegularFile) => match open_file(folder, name)? {
+                Some(mut file) => same(&mut file, &mut tree.open(content).map_err(Unread::Tree)?)?,
+                None => false,
+            },
+            _ => false,
+        })
+}
+
+impl Staged for Import<'_> {
+    fn lock(&mut self) -> Result<Record> {
+        self.cx.check()?;
+        match self.conflicts()? {
+            none if none.is_empty() => Ok(Record::default()),
+            conflicts => Err(changed(conflicts)),
+        }
+    }
+
+    fn commit(self: Box<Self>) -> Result<Committed> {
+        let drifted = self.steps.iter().filter(|step| step.drifted).count();
+        let mut committed = self.apply()?;
+        if drifted > 0 {
+            committed.notes.push(format!("{drifted} files differed live from what was installed, and were put back"));
+        }
+        Ok(committed)
+    }
+
+    fn abort(self: Box<Self>) -> Result<()> {
+        self.staging.remove()
+    }
+}
