@@ -92,10 +92,11 @@ impl Scripts<'_> {
         Err(Error::Script { profile: profile.name.clone(), script, status })
     }
 
-    /// Waits until the system has started. Whether all of it did well is not asked: one broken unit is no reason not to
-    /// repair it.
+    /// Waits until the system has started, for a minute at most. Whether all of it did well is not asked: a broken unit, or
+    /// one that hangs, is no reason not to repair it.
     pub(crate) fn wait(&mut self, root: &Path) -> Result<()> {
-        let booted = "[ ! -d /run/systemd/system ] || systemctl is-system-running --wait >/dev/null 2>&1; exit 0";
+        let booted =
+            "[ ! -d /run/systemd/system ] || timeout 60 systemctl is-system-running --wait >/dev/null 2>&1; exit 0";
         self.command(bash(root, booted), "system", "start").map(drop)
     }
 

@@ -58,12 +58,16 @@ impl Sysconf {
         Sysconf { root: root.into(), state: state.into() }
     }
 
-    /// Checks files by themselves, and that nothing is to be installed into this crate's own folders. Touches nothing.
+    /// Checks files by themselves, that they are made for this distribution, and that nothing is to be installed into
+    /// this crate's own folders. Changes nothing.
     ///
     /// # Errors
-    /// Those of [`Profiles::read`].
+    /// Those of [`Profiles::read`] and [`Profiles::check_distribution`].
     pub fn check(&self, files: &Files) -> Result<Profiles> {
         let profiles = Profiles::read(files)?;
+        if let Some(name) = distribution(profiles.target()) {
+            profiles.check_distribution(&name)?;
+        }
         let own = |path: &PathBuf| self.is_own(&profiles.target().join(path));
         match profiles.winners().iter().find(|(path, _)| own(path)) {
             Some((_, winner)) => Err(Error::invalid(&winner.source, "nothing may be installed there")),
@@ -176,7 +180,7 @@ impl Sysconf {
         order.iter().try_for_each(|profile| scripts.run(&self.root, order, profile, Stage::Ready))
     }
 
-    /// Waits until the system that was just started has come up, as far as its init says so.
+    /// Waits until the system that was just started has come up, as far as its init says so, for a minute at most.
     ///
     /// # Errors
     /// [`Error::Timeout`], [`Error::Cancelled`].
@@ -268,6 +272,13 @@ fn put_back(places: &Places, new: &BTreeSet<PathBuf>, place: Place, path: &Path,
 
 fn plain(content: impl AsRef<[u8]>) -> Object {
     Object::from_file(&File::new(Kind::File, content), &Object::Absent)
+}
+
+/// The distribution of a system, where it says so (os-release(5)).
+fn distribution(target: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(target.join("etc/os-release")).ok()?;
+    let name = text.lines().find_map(|line| line.strip_prefix("ID="))?;
+    Some(name.trim_matches(['"', '\'']).to_owned())
 }
 
 /// The installed packages, where the system is a Debian.

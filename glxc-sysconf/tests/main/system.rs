@@ -246,3 +246,12 @@ fn leftovers_of_packages_are_not_exported() {
     std::fs::write(system.path("sysconf/actual/tree/etc/a.dpkg-dist"), "package").unwrap();
     assert_eq!(system.export().files, base);
 }
+
+#[test]
+fn profiles_for_another_distribution_are_refused() {
+    let system = System::new();
+    std::fs::write(system.path("etc/os-release"), "NAME=\"Debian\"\nID=debian\n").unwrap();
+    let error = system.push(None, &system.files([("actual/setup.rc", ""), ("type", "alpine\n")])).unwrap_err();
+    assert_eq!(error.to_string(), "type: made for alpine, but the container is debian");
+    system.push(None, &system.files([("actual/setup.rc", ""), ("type", "debian\n")])).unwrap();
+}
