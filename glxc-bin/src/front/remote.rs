@@ -135,7 +135,8 @@ impl Push<'_> {
         let (container, outcome) = match keeper.info(self.name)? {
             Some(container) => {
                 let container = keeper.running(container)?;
-                (container, self.receive(keeper, &mut None)?)
+                let outcome = self.receive(keeper, &container, &mut None)?;
+                (container, outcome)
             }
             None => match self.create(keeper)? {
                 Some(created) => created,
@@ -159,7 +160,7 @@ impl Push<'_> {
         // Taken where it was sent to the receive-pack, which answers to git from then on.
         let mut waiting = Some(commands);
         let created = match self.create_container(keeper, waiting.as_ref()) {
-            Ok(container) => self.receive(keeper, &mut waiting).map(|outcome| (container, outcome)),
+            Ok(container) => self.receive(keeper, &container, &mut waiting).map(|outcome| (container, outcome)),
             Err(error) => Err(error),
         };
         if let (Err(error), Some(commands)) = (&created, waiting) {
@@ -188,7 +189,7 @@ impl Push<'_> {
 
     /// Lets git and the receive-pack in the container talk. `early` are the commands that git has sent already, which
     /// then does not see the advertisement; taken once they are passed on.
-    fn receive(&mut self, keeper: &mut Keeper, early: &mut Option<Commands>) -> Result<Outcome> {
+    fn receive(&mut self, keeper: &mut Keeper, container: &Container, early: &mut Option<Commands>) -> Result<Outcome> {
         let bound = self.bound();
         let mut filter = Filter::new(Service::ReceivePack, early.is_some());
         keeper.run_guest(self.name, &["git-remote-command", "receive-pack"], |mut input, mut program| {
@@ -198,7 +199,7 @@ impl Push<'_> {
             }
             let commands = match early.take() {
                 Some(commands) => commands,
-                None => Commands::read(&mut stdin()?)?,
+                None => self.checked(container, Commands::read(&mut stdin()?)?)?,
             };
             send(&mut input, &commands)?;
             let code = relay(input, program, &mut |bytes| pass(&mut self.output, &filter.feed(bytes)?))?;
@@ -206,6 +207,18 @@ impl Push<'_> {
             let accepted = commands.target(&bound).filter(|_| filter.accepted(&bound)).cloned();
             Ok(Outcome { code, accepted })
         })
+    }
+
+    /// Declines what would need another container.
+    fn checked(&mut self, container: &Container, commands: Commands) -> Result<Commands> {
+        let Some(commit) = commands.target(&self.bound()) else { return Ok(commands) };
+        match self.repository.config_of(commit).and_then(|config| same_base(container, &config)) {
+            Ok(()) => Ok(commands),
+            Err(error) => {
+                commands.decline(&error.message, &mut stdin()?, &mut self.output).map_err(Error::stdout)?;
+                Err(error)
+            }
+        }
     }
 
     /// Passes the advertisement on. Gives the exit code where the program ended instead.
@@ -224,6 +237,9 @@ impl Push<'_> {
         let limits = limits_of(config);
         if limits != container.limits {
             keeper.container(&Request::SetLimits { name: self.name.clone(), limits })?;
+        }
+        if config.container.processes.is_some() {
+            say("`processes` in glxc.toml is not applied yet: every container may have 8192");
         }
         if let Some(url) = url_of(container, config) {
             say(&url);
@@ -247,6 +263,25 @@ fn base_of(config: &Config) -> Base {
         release: container.release.clone().unwrap_or_else(|| RELEASE.into()),
         arch: container.arch.clone(),
     }
+}
+
+/// What a container is made of can not change under it.
+fn same_base(container: &Container, config: &Config) -> Result<()> {
+    let (is, wanted) = (&container.base, base_of(config));
+    let same_arch = wanted.arch.is_none() || wanted.arch == is.arch;
+    if is.template == wanted.template && is.release == wanted.release && same_arch {
+        return Ok(());
+    }
+    let name = |base: &Base| {
+        [Some(&*base.template), Some(&*base.release), base.arch.as_deref()].map(Option::unwrap_or_default).join(" ")
+    };
+    let message = format!(
+        "container `{}` is {}, glxc.toml wants {}",
+        container.name,
+        name(is).trim_end(),
+        name(&wanted).trim_end()
+    );
+    Err(Error::new(Exit::Conflict, message).hint(format!("`glxc destroy {}`, then push again", container.name)))
 }
 
 fn limits_of(config: &Config) -> Limits {
@@ -289,6 +324,16 @@ mod tests {
         assert_eq!(url(""), None);
         assert_eq!(url("[url]\n").unwrap(), "http://10.0.3.7/");
         assert_eq!(url("[url]\nport = 8080\npath = \"/shop\"\n").unwrap(), "http://10.0.3.7:8080/shop");
+    }
+
+    #[test]
+    fn what_a_container_is_made_of_can_not_change() {
+        let check = |text: &str| same_base(&container(), &Config::parse(text).unwrap()).map_err(|error| error.message);
+        assert_eq!(check("[container]\nmemory = \"1G\"\n"), Ok(()));
+        let wanted = "container `demo` is debian bookworm, glxc.toml wants debian trixie";
+        assert_eq!(check("[container]\nrelease = \"trixie\"\n"), Err(wanted.into()));
+        assert!(check("[container]\narch = \"arm64\"\n").is_err());
+        assert!(check("[container]\ntemplate = \"busybox\"\n").is_err());
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn run(program: &Path, arguments: &[OsString], registry: Registry) -> Result<Exi
         (Some("proc-receive"), _) => proc_receive(registry),
         (_, ["git-remote-command", service @ ("upload-pack" | "receive-pack")]) => serve(service, registry),
         (_, ["recover"]) => done(open(registry)?.recover()?),
-        (_, ["main"]) => show(&open(registry)?, &["rev-parse", "--verify", "HEAD"]),
+        (_, ["main"]) => main_commit(&open(registry)?),
         (_, ["config"]) => show(&open(registry)?, &["show", "HEAD:glxc.toml"]),
         (_, ["bundle"]) => bundle(&open(registry)?),
         (_, ["bound", ..]) => bound(&arguments[1..]),
@@ -192,6 +192,12 @@ fn proc_receive(registry: Registry) -> Result<ExitCode> {
     done(glxc_transport::proc_receive(&open(registry)?, &mut stdin().lock(), &mut stdout().lock())?)
 }
 
+/// Prints the commit that was agreed on last; nothing where nothing was pushed yet.
+fn main_commit(repository: &StateRepository) -> Result<ExitCode> {
+    let commit = repository.git().resolve("HEAD")?;
+    done(commit.map_or(Ok(()), |commit| writeln!(stdout(), "{commit}"))?)
+}
+
 fn show(repository: &StateRepository, arguments: &[&str]) -> Result<ExitCode> {
     done(stdout().write_all(&repository.git().output(arguments)?)?)
 }
@@ -201,7 +207,7 @@ fn bundle(repository: &StateRepository) -> Result<ExitCode> {
     repository.export()?;
     let branch = repository.branch()?.ok_or("no branch is bound")?;
     let mut git = repository.git().command();
-    Ok(exit_code(git.args(["bundle", "create", "--quiet", "-", &branch]).status()?))
+    Ok(exit_code(git.args(["bundle", "create", "--quiet", "-", "HEAD", &branch]).status()?))
 }
 
 const UNIT: &str = "[Unit]
