@@ -355,6 +355,15 @@ fn convert(value: &DeValue<'_>, lines: &Lines) -> Result<Value, Unusable> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_settings_or_an_error(text in "([a-z.\\[\\]\"'= #0-9{},\n-]|container|state|path|é){0,60}") {
+            if let Err(error) = Config::parse(&text) {
+                assert!(error.line.is_none_or(|line| line >= 1 && line <= text.lines().count() as u64 + 1));
+            }
+        }
+    }
+
     fn error(text: &str) -> String {
         Config::parse(text).expect_err(text).to_string()
     }

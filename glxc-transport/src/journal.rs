@@ -157,6 +157,28 @@ pub(crate) fn read(path: &Path) -> Result<Option<Interrupted>> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_journal_or_an_error(
+            cut in 0..400usize, at in 0..400usize, byte in proptest::prelude::any::<u8>(),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("journal");
+            let mut journal = Journal::open(&path).unwrap();
+            for step in [begin(), Step::Sysconf, Step::Decided] {
+                journal.add(&step).unwrap();
+            }
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes.truncate(cut.max(1));
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            std::fs::write(&path, &bytes).unwrap();
+            if let Err(error) = read(&path) {
+                assert!(error.to_string().contains("is damaged in line"));
+            }
+        }
+    }
+
     fn begin() -> Step {
         let id = ObjectId::new("1".repeat(40)).unwrap();
         let refs = vec![RefUpdate { name: "refs/heads/main".into(), old: ObjectId::zero(), new: id.clone() }];
