@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use world::World;
 
+/// The first line of the entries of a `files` state.
+const HEADER: &str = "#glxc-rows 1\tkey=1b\tpath\tmode\towner\tgroup\ttarget\n/\t0755\troot\troot\t\\N\n";
+
 fn scaled(count: u32) -> u32 {
     let scale = std::env::var("GLXC_TEST_SCALE").ok().and_then(|scale| scale.parse::<f64>().ok()).unwrap_or(1.0);
     ((f64::from(count) * scale) as u32).max(1)
@@ -25,16 +28,28 @@ fn a_killed_push_happened_or_not() {
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let mut random = seed;
     let world = World::pushed();
+    let uploads = world.path("uploads");
+    let state = "[state.uploads]\nhandler = \"files\"\npath = \"data/uploads\"\n";
+    world.write("glxc.toml", &format!("{}{state}root = \"{}\"\n", world.read("glxc.toml"), uploads.display()));
     world.write("data/kv/keys.tsv", "a\t-1\n");
+    for number in 0..20 {
+        world.write(&format!("data/uploads/files/{number}.txt"), "a\t-1\n");
+    }
+    world.write("data/uploads/entries/rows.tsv", HEADER);
     world.commit("to measure");
     let start = Instant::now();
     world.push().accepted();
     let longest = start.elapsed();
+    // The rows of the entries, which were left to the export.
+    world.pull().accepted();
     let (mut old, mut new) = (0, 0);
     for number in 0..scaled(60) {
         let before = world.live("kv");
         let wanted = format!("a\t{number}\n");
         world.write("data/kv/keys.tsv", &wanted);
+        for number in 0..20 {
+            world.write(&format!("data/uploads/files/{number}.txt"), &wanted);
+        }
         world.commit("a push that is killed");
         world.git(&["tag", &format!("t{number}")]).accepted();
         let tag = format!("t{number}");
@@ -44,6 +59,11 @@ fn a_killed_push_happened_or_not() {
         let (live, refs) = (world.live("kv"), world.main_in_container());
         let context = format!("seed {seed}, kill {number} at {moment:?}");
         assert!(live == before || live == wanted, "{context}: {live}");
+        for number in 0..20 {
+            let file = std::fs::read_to_string(uploads.join(format!("{number}.txt"))).unwrap();
+            assert_eq!(file, live, "{context}: all states or none, here {number}.txt");
+        }
+        assert_eq!(std::fs::read_dir(&uploads).unwrap().count(), 20, "{context}: no file of ours is left");
         let happened = refs == world.git(&["rev-parse", "HEAD"]).accepted().trim();
         assert_eq!(happened, live == wanted, "{context}: the branch agrees with the data");
         let tags = world.container_git(&["tag", "--list", &tag]);

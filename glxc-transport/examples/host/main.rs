@@ -45,7 +45,7 @@ fn open(folder: &Path) -> Result<StateRepository> {
         folder: folder.join("glxc"),
         hooks: folder.join("hooks"),
         container: "demo".into(),
-        registry: Registry::new().with("store", store::make),
+        registry: Registry::new().with("store", store::make).with("files", glxc_handlers::files::make),
         setup: None,
         progress: Arc::new(Lines),
         cancel: Cancel::new(),
