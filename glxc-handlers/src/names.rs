@@ -166,6 +166,15 @@ mod tests {
         file.to_lowercase().replace("e\u{301}", "é").replace('ß', "ss").replace(['ς', 'ſ'], "s")
     }
 
+    #[test]
+    fn an_escape_is_never_cut() {
+        for start in ["", "a", "ab"] {
+            let file = encode(&format!("{start}{}", "\u{1f600}".repeat(62)));
+            let (prefix, _) = file.split_once('~').unwrap();
+            assert_eq!((prefix.len() - start.len()) % 3, 0, "{file}");
+        }
+    }
+
     proptest! {
         #[test]
         fn injective_even_folded(

@@ -499,17 +499,17 @@ fn a_link_planted_in_the_way_is_not_followed() {
     for when in ["staged", "locked"] {
         let world = World::both();
         let outside = world.folder.path().join("outside");
-        fs::create_dir(&outside).unwrap();
-        fs::write(outside.join("victim"), "untouched").unwrap();
-        world.write("sub/victim", "1");
-        world.write("sub/gone", "1");
+        fs::create_dir_all(outside.join("deep")).unwrap();
+        fs::write(outside.join("deep/victim"), "untouched").unwrap();
+        world.write("sub/deep/victim", "1");
+        world.write("sub/deep/gone", "1");
         let base = world.export();
-        fs::write(outside.join("gone"), "1").unwrap();
-        let next = base.with(&state_path("files/sub/victim"), "2").with(&state_path("files/sub/new"), "3");
+        fs::write(outside.join("deep/gone"), "1").unwrap();
+        let next = base.with(&state_path("files/sub/deep/victim"), "2").with(&state_path("files/sub/deep/new"), "3");
         let next = with_entries(&next, |rows| {
             rows.lines().filter(|l| !l.contains("gone")).map(|l| format!("{l}\n")).collect()
         });
-        let next = next.without(&state_path("files/sub/gone"));
+        let next = next.without(&state_path("files/sub/deep/gone"));
         let plant = || {
             fs::rename(world.path("sub"), world.path("moved")).unwrap();
             symlink(&outside, world.path("sub")).unwrap();
@@ -523,11 +523,12 @@ fn a_link_planted_in_the_way_is_not_followed() {
             ("locked", Ok(committed)) => assert_eq!(committed.notes.len(), 2, "{committed:?}"),
             (_, other) => panic!("{when}: {other:?}"),
         }
-        let mut names: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(outside.join("deep")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["gone", "victim"]);
-        assert_eq!(fs::read_to_string(outside.join("victim")).unwrap(), "untouched");
-        assert_eq!(fs::read_to_string(world.path("moved/victim")).unwrap(), "1");
+        assert_eq!(fs::read_to_string(outside.join("deep/victim")).unwrap(), "untouched");
+        assert_eq!(fs::read_to_string(world.path("moved/deep/victim")).unwrap(), "1");
         assert_eq!(world.leftovers(), Vec::<String>::new());
     }
 }
@@ -541,6 +542,7 @@ fn what_is_written_after_the_lock_is_put_back() {
     for name in ["changed", "removed", "owned", "folder/x", "same"] {
         world.write(name, "1");
     }
+    fs::create_dir(world.path("removed-folder")).unwrap();
     let base = world.export();
     let next = base
         .with(&state_path("files/changed"), "2")
@@ -551,15 +553,143 @@ fn what_is_written_after_the_lock_is_put_back() {
         let kept = rows.lines().filter(|l| !["/removed", "/folder"].iter().any(|name| l.starts_with(name)));
         kept.map(|line| line.replace("/owned\t0644", "/owned\t0600") + "\n").collect()
     });
-    let late =
-        || ["changed", "removed", "owned", "new", "folder/late"].iter().for_each(|name| world.write(name, "late"));
+    let late = || {
+        ["changed", "removed", "owned", "new", "folder/late"].iter().for_each(|name| world.write(name, "late"));
+        own(&world.path("removed-folder"), 0o700, 12345, 0);
+    };
     let committed = world.import_amid(Some(&base), &next, || (), late).unwrap();
-    assert_eq!(committed.notes.len(), 5, "{:?}", committed.notes);
+    assert_eq!(committed.notes.len(), 6, "{:?}", committed.notes);
     for name in ["changed", "removed", "owned", "new", "folder/late"] {
         assert_eq!(world.read(name), "late");
     }
+    assert!(world.path("removed-folder").exists());
     assert_eq!((world.read("same"), fs::metadata(world.path("owned")).unwrap().mode()), ("2".into(), 0o100644));
     assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_live_already_and_is_no_more_is_a_change() {
+    if !is_root() {
+        return;
+    }
+    let world = World::both();
+    world.write("a", "1");
+    let base = world.export();
+    let next = base.with(&state_path("files/a"), "2");
+    world.write("a", "2");
+    let outcome = world.import_amid(Some(&base), &next, || world.write("a", "1"), || ());
+    assert!(matches!(outcome, Err(Error::Changed { total: 1, .. })), "{outcome:?}");
+    assert_eq!(world.read("a"), "1");
+}
+
+#[test]
+fn what_is_excluded_from_now_on_stays() {
+    if !is_root() {
+        return;
+    }
+    let world = World::both();
+    world.write("a.tmp", "1");
+    world.write("b", "1");
+    let (base, old) = (world.export(), world.options.clone());
+    let world = world.exclude(&["*.tmp"]);
+    let next = world.export();
+    assert_eq!(next.within(&state_path("files")).len(), 1);
+    let (handler, op) = (world.handler(), OpId::new("00112233445566ff").unwrap());
+    let (base, next) = (Recorded { tree: &base, options: &old }, Recorded { tree: &next, options: &world.options });
+    let change = Change { op: &op, base: Some(base), next, differs: &[], replace: false };
+    world.with_cx(|cx| {
+        let mut staged = handler.stage(&change, cx).unwrap();
+        staged.lock().unwrap();
+        assert_eq!(staged.commit().unwrap(), Committed::default());
+    });
+    assert_eq!(world.read("a.tmp"), "1");
+}
+
+/// What a kill leaves right after an exchange, before it was compared.
+#[test]
+fn what_an_interrupted_exchange_brought_out_comes_back() {
+    if !is_root() {
+        return;
+    }
+    let world = World::both();
+    world.write("a", "1");
+    world.write("b", "1");
+    let base = world.export();
+    let next =
+        with_entries(&base, |rows| rows.lines().filter(|l| !l.starts_with("/b")).map(|l| format!("{l}\n")).collect());
+    let next = next.without(&state_path("files/b")).with(&state_path("files/a"), "2");
+    let handler = world.handler();
+    world.with_change(Some(&base), &next, |change, cx| {
+        let mut staged = handler.stage(change, cx).unwrap();
+        staged.lock().unwrap();
+        std::mem::forget(staged);
+        world.write("a", "late");
+        world.write("b", "late");
+        let staging = world.path(".glxc-00112233445566ff");
+        let (cwd, exchange) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+        rustix::fs::renameat_with(cwd, staging.join("0"), cwd, world.path("a"), exchange).unwrap();
+        fs::rename(world.path("b"), staging.join("1.out")).unwrap();
+        assert_eq!(world.read("a"), "2");
+        let Recovered::Committed(committed) = handler.recover(change, None, Decision::Commit, cx).unwrap() else {
+            panic!()
+        };
+        assert_eq!(committed.notes.len(), 2, "{committed:?}");
+    });
+    assert_eq!((world.read("a"), world.read("b"), world.leftovers()), ("late".into(), "late".into(), Vec::new()));
+}
+
+#[test]
+fn another_file_system_beneath_the_root_is_named_before_anything_happens() {
+    if !is_root() {
+        return;
+    }
+    let world = World::both();
+    fs::create_dir(world.path("mounted")).unwrap();
+    let mount =
+        |program: &str, arguments: &[&std::ffi::OsStr]| std::process::Command::new(program).args(arguments).status();
+    let at = world.path("mounted");
+    let mounted = mount("mount", &["-t".as_ref(), "tmpfs".as_ref(), "none".as_ref(), at.as_ref()]);
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: can not mount");
+        return;
+    }
+    world.write("mounted/a", "1");
+    let base = world.export();
+    let outcome = world.import(Some(&base), &base.with(&state_path("files/mounted/a"), "2"));
+    let content = world.read("mounted/a");
+    assert!(mount("umount", &[at.as_ref()]).unwrap().success());
+    assert!(
+        matches!(&outcome, Err(Error::Unsupported { what }) if what.contains("another file system")),
+        "{outcome:?}"
+    );
+    assert_eq!(content, "1");
+}
+
+/// Writes to a file while it is exported.
+struct Meddling(PathBuf);
+
+impl Sink for Meddling {
+    fn begin(&mut self, _: &StatePath, _: Mode) -> Result<()> {
+        Ok(())
+    }
+    fn write(&mut self, _: &[u8]) -> Result<()> {
+        fs::write(&self.0, "another length").map_err(Error::io("write", &self.0))
+    }
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn keep(&mut self, _: &StatePath) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_that_is_written_while_it_is_read_is_noted() {
+    let world = World::both();
+    world.write("log", "1");
+    let mut sink = Meddling(world.path("log"));
+    let exported = world.with_cx(|cx| world.handler().export(None, &mut sink, cx)).unwrap();
+    assert_eq!(exported.notes, ["1 files were written while they were read: log"]);
 }
 
 #[test]

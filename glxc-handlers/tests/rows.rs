@@ -252,6 +252,15 @@ fn equal_lines_have_one_border_and_are_cut_by_size() {
 }
 
 #[test]
+fn equal_lines_alone_have_no_border() {
+    let large = "x".repeat(300);
+    let row = format!("\t{large}");
+    let tree = write(&bag(), SMALL, std::iter::repeat_n(row.as_bytes(), 9));
+    let names: Vec<&[u8]> = tree.entries().iter().map(|entry| entry.path.name()).collect();
+    assert_eq!(names, [b"rows.1.tsv".as_slice(), b"rows.2.tsv", b"rows.tsv"]);
+}
+
+#[test]
 fn folders_split_and_content_stays_readable() {
     let rows: Vec<String> = (0..2000).map(|id| format!("{id}\tname of {id}")).collect();
     let tree = write(&keyed(), SMALL, rows.iter().map(String::as_bytes));
@@ -328,6 +337,9 @@ fn the_same_key_twice_names_both_places() {
     let tree = by_hand(&keyed(), &[("a.tsv", &["5\tx", "1\ta"]), ("b.tsv", &["7\tz", "1.0\tb"])]);
     let error = with_cx(|cx| check(&tree, &table(), SMALL, cx)).unwrap_err().to_string();
     assert_eq!(error, "data/t/b.tsv:3: the same key as in data/t/a.tsv:3");
+    let tree = by_hand(&keyed(), &[("a.tsv", &["1\ta", "1\tb"])]);
+    let error = with_cx(|cx| check(&tree, &table(), SMALL, cx)).unwrap_err().to_string();
+    assert_eq!(error, "data/t/a.tsv:3: the same key as in data/t/a.tsv:2");
     // each part in order, but their ranges meet
     let tree = by_hand(&keyed(), &[("a.tsv", &["1\tx", "5\ta"]), ("b.tsv", &["5\tz", "7\tb"])]);
     let error = with_cx(|cx| check(&tree, &table(), SMALL, cx)).unwrap_err().to_string();

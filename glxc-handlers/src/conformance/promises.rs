@@ -165,6 +165,11 @@ pub fn kill_before_the_decision(subject: &dyn Subject) -> Outcome {
             killed.bench.untouched(&before, &when)?;
         }
         must(killed.bench.export(None)? == base, "the files differ after a recovery")?;
+        subject.edit(Edit::Contested);
+        let later = subject.live();
+        killed.recover(killed.record.as_ref().filter(|_| with_record), decision)?;
+        must(subject.live() == later, "a further recovery overwrites what was written since")?;
+        subject.set(Variant::Base);
     }
     Ok(Kept::Yes)
 }

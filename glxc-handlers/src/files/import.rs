@@ -21,6 +21,8 @@ const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 /// What one path is to become.
 #[derive(Debug)]
 pub(super) struct Step {
+    /// Its place in the plan, after which the staging folder's files are named.
+    number: usize,
     pub(super) path: Vec<u8>,
     pub(super) old: Expected,
     pub(super) new: Option<Node<u32>>,
@@ -80,7 +82,7 @@ impl Plan {
                 // an owner whose name is gone is shown by its number now, which is a change of the live side
                 Some(old) => Expected::Is(old.resolved(&accounts).map_err(|_| changed(vec![shown(&path)]))?),
             };
-            steps.push(Step { path, old, new: resolved.transpose()?, staged: None, drifted });
+            steps.push(Step { number: steps.len(), path, old, new: resolved.transpose()?, staged: None, drifted });
         }
         Ok(Plan(steps))
     }
@@ -112,6 +114,24 @@ fn changed(conflicts: Vec<String>) -> Error {
 /// The staging folder of an operation is named so.
 fn staging_name(op: &OpId) -> Vec<u8> {
     [TEMPORARY, op.as_str().as_bytes()].concat()
+}
+
+fn is_ours(stat: &rustix::fs::Stat) -> bool {
+    stat.st_uid == rustix::process::geteuid().as_raw() && bits(stat) & 0o077 == 0
+}
+
+impl Plan {
+    /// Puts back what a killed import had moved out of the live folder, and not yet compared, where it is not what was expected.
+    /// (Only the one step at which it was killed can have such a thing.)
+    pub(super) fn put_back(&self, root: &Path, change: &Change<'_>) -> Result<()> {
+        let Some(place) = Place::open(root)? else { return Ok(()) };
+        let Some(staging) = place.folder(&staging_name(change.op))? else { return Ok(()) };
+        let stat = rustix::fs::fstat(&staging).map_err(|e| Error::io("read", root)(e.into()))?;
+        if !is_ours(&stat) {
+            return Ok(());
+        }
+        self.0.iter().try_for_each(|step| step.put_back(&place, &staging, change))
+    }
 }
 
 /// Removes the staging folder of an operation, wherever it was made: in the root or in a folder above.
@@ -169,7 +189,7 @@ impl Staging {
             let stat = rustix::fs::fstat(&folder).map_err(|e| failed()(e.into()))?;
             let staging = Staging { folder, parent, name, path: path.to_path_buf() };
             // whoever may write to the folder above can put another one here in between
-            return match stat.st_uid == rustix::process::geteuid().as_raw() && bits(&stat) & 0o077 == 0 {
+            return match is_ours(&stat) {
                 true => Ok(staging),
                 false => Err(Error::Unsupported { what: format!("{}: somebody else's folder", staging.full()) }),
             };
@@ -203,11 +223,12 @@ impl<'a> Import<'a> {
         }
         let staging = Staging::create(&files.settings.root, change.op)?;
         let mut import = Import { settings: &files.settings, change, cx, steps: Vec::new(), staging };
-        for (number, mut step) in plan.0.into_iter().enumerate() {
+        for mut step in plan.0 {
+            let number = step.number;
             cx.check()?;
             let done = place.as_ref().map_or(Ok(false), |place| step.is_done(place, change.next.tree))?;
             if !done {
-                step.staged = import.prepare(&step, number.to_string())?;
+                step.staged = import.prepare(&step, step.staged_name())?;
             }
             if !done || !matches!(step.old, Expected::Any) {
                 import.steps.push(step);
@@ -335,6 +356,16 @@ impl<'a> Import<'a> {
 }
 
 impl Step {
+    /// What is prepared for it is named so, and what the exchange brings out.
+    pub(super) fn staged_name(&self) -> String {
+        self.number.to_string()
+    }
+
+    /// What is taken out for it is named so, where nothing is prepared.
+    pub(super) fn out_name(&self) -> String {
+        format!("{}.out", self.number)
+    }
+
     /// Only owner and mode change, so it needs nothing new. The root itself is never replaced.
     pub(super) fn is_in_place(&self) -> bool {
         if self.path.is_empty() {

@@ -247,11 +247,13 @@ impl Handler for Files {
     }
 
     fn recover(&self, change: &Change<'_>, _: Option<&Record>, decision: Decision, cx: &Cx<'_>) -> Result<Recovered> {
-        import::sweep(&self.settings.root, change.op)?;
+        let root = &self.settings.root;
         if decision != Decision::Commit {
-            return Ok(Recovered::Aborted);
+            return import::sweep(root, change.op).map(|()| Recovered::Aborted);
         }
         let plan = Plan::new(self, change, cx)?;
+        plan.put_back(root, change)?;
+        import::sweep(root, change.op)?;
         Import::stage(self, plan, change, cx)?.apply().map(Recovered::Committed)
     }
 }

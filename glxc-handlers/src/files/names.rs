@@ -152,6 +152,13 @@ mod tests {
     }
 
     #[test]
+    fn a_long_name_is_continued() {
+        let name = [&[0xff; 84][..], b"ab.gitx"].concat();
+        let encoded = format!("{}ab%/%2egitx", "%ff".repeat(84));
+        assert_eq!((encode_alone(&name), decode(&encoded)), (encoded, Some(name)));
+    }
+
+    #[test]
     fn what_is_no_encoding_is_refused() {
         for bad in ["%", "a%2", "%2F", "%2f", "%00", "%zz", "%+1"] {
             assert_eq!(decode(bad), None, "{bad}");

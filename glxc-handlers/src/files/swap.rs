@@ -9,7 +9,7 @@ use super::export::shown;
 use super::import::{Expected, Import, Step, Unread, is_node, own};
 use super::listing::{Kind, Node, Owned};
 use super::place::{FOLDER, Place, bits, look, open_file};
-use crate::{Committed, Error, Result, Tree};
+use crate::{Change, Committed, Error, Result};
 
 /// What came of a step.
 #[derive(PartialEq)]
@@ -132,20 +132,16 @@ impl Import<'_> {
     }
 
     fn take_out(&self, step: &Step, folder: &OwnedFd, name: &[u8]) -> Result<Swapped, Unread> {
-        let staging = &self.staging.folder;
-        match renameat_with(folder, name, staging, OUT, RenameFlags::NOREPLACE) {
+        let (staging, out) = (&self.staging.folder, step.out_name());
+        match renameat_with(folder, name, staging, &out, RenameFlags::NOREPLACE) {
             Ok(()) => {}
             Err(Errno::NOENT) => return Ok(Swapped::Done),
             Err(error) => return Err(error.into()),
         }
-        if self.is_old(step, staging, OUT.as_bytes())? {
-            return discard(staging, OUT).map(|()| Swapped::Done);
+        if self.is_old(step, staging, out.as_bytes())? {
+            return discard(staging, &out).map(|()| Swapped::Done);
         }
-        match renameat_with(staging, OUT, folder, name, RenameFlags::NOREPLACE) {
-            // the application put another one in its place already
-            Err(Errno::EXIST) => discard(staging, OUT)?,
-            other => other?,
-        }
+        return_out(staging, &out, folder, name)?;
         Ok(Swapped::Stays("was changed meanwhile and stays"))
     }
 
@@ -175,22 +171,57 @@ impl Import<'_> {
             discard(staging, staged)?;
             return Ok(Swapped::Done);
         }
-        match renameat_with(staging, staged, folder, name, RenameFlags::EXCHANGE) {
-            // the application removed ours already, so the one that came out is gone too
-            Ok(()) | Err(Errno::NOENT) => Ok(Swapped::Stays("was changed meanwhile and stays")),
-            Err(error) => Err(error.into()),
-        }
+        exchange_back(staging, staged, folder, name)?;
+        Ok(Swapped::Stays("was changed meanwhile and stays"))
     }
 
     /// Whether what stands under a name is what the step expects to replace.
     fn is_old(&self, step: &Step, folder: &OwnedFd, name: &[u8]) -> Result<bool, Unread> {
-        let empty = crate::MemoryTree::default();
-        let base: &dyn Tree = self.change.base.map_or(&empty, |base| base.tree);
-        match &step.old {
-            Expected::Any => Ok(true),
-            Expected::Nothing => Ok(false),
-            Expected::Is(node) => is_node(folder, name, node, base),
+        step.expects(folder, name, self.change)
+    }
+}
+
+impl Step {
+    fn expects(&self, folder: &OwnedFd, name: &[u8], change: &Change<'_>) -> Result<bool, Unread> {
+        match (&self.old, change.base) {
+            (Expected::Any, _) => Ok(true),
+            (Expected::Is(node), Some(base)) => is_node(folder, name, node, base.tree),
+            (Expected::Nothing | Expected::Is(_), _) => Ok(false),
         }
+    }
+
+    /// See [`super::import::Plan::put_back`].
+    pub(super) fn put_back(&self, place: &Place, staging: &OwnedFd, change: &Change<'_>) -> Result<()> {
+        let Some((folder, name)) = place.parent(&self.path)? else { return Ok(()) };
+        let put_back = || -> Result<(), Unread> {
+            let (staged, out, next) = (self.staged_name(), self.out_name(), change.next.tree);
+            if look(staging, out.as_bytes())?.is_some() && !self.expects(staging, out.as_bytes(), change)? {
+                return_out(staging, &out, &folder, name)?;
+            }
+            let (Some(new), true) = (&self.new, look(staging, staged.as_bytes())?.is_some()) else { return Ok(()) };
+            let exchanged = !is_node(staging, staged.as_bytes(), new, next)? && is_node(&folder, name, new, next)?;
+            match exchanged && !self.expects(staging, staged.as_bytes(), change)? {
+                true => exchange_back(staging, &staged, &folder, name),
+                false => Ok(()),
+            }
+        };
+        put_back().map_err(|error| failed(place, self, error))
+    }
+}
+
+fn return_out(staging: &OwnedFd, out: &str, folder: &OwnedFd, name: &[u8]) -> Result<(), Unread> {
+    match renameat_with(staging, out, folder, name, RenameFlags::NOREPLACE) {
+        // the application put another one in its place already
+        Err(Errno::EXIST) => discard(staging, out),
+        other => Ok(other?),
+    }
+}
+
+fn exchange_back(staging: &OwnedFd, staged: &str, folder: &OwnedFd, name: &[u8]) -> Result<(), Unread> {
+    match renameat_with(staging, staged, folder, name, RenameFlags::EXCHANGE) {
+        // the application removed ours already, so the one that came out is gone too
+        Err(Errno::NOENT) => Ok(()),
+        other => Ok(other?),
     }
 }
 
@@ -201,9 +232,6 @@ fn is_folder(node: &Node<u32>) -> bool {
 fn is_live_folder(folder: &OwnedFd, name: &[u8]) -> bool {
     look(folder, name).is_ok_and(|found| found.is_some_and(|found| found.kind() == FileType::Directory))
 }
-
-/// What was taken out of the live folder is named so, for a moment.
-const OUT: &str = "out";
 
 /// Puts what was prepared where nothing is.
 fn insert(staging: &OwnedFd, staged: &str, folder: &OwnedFd, name: &[u8]) -> Result<Swapped, Unread> {
