@@ -14,6 +14,7 @@ use glxc_handlers::{
     MemorySink, MemoryTree, Mode, OpId, Options, Recorded, Recovered, Result, Settings, Silent, Sink, StatePath, Tree,
     Value, differences,
 };
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 /// Whether this can run: owners can only be given by root.
@@ -603,6 +604,87 @@ fn what_is_excluded_from_now_on_stays() {
         assert_eq!(staged.commit().unwrap(), Committed::default());
     });
     assert_eq!(world.read("a.tmp"), "1");
+}
+
+/// What a path is made to be.
+#[derive(Clone, Debug)]
+enum Made {
+    File(String, u32),
+    Folder(u32),
+    Link(String),
+}
+
+fn any_folder() -> impl Strategy<Value = BTreeMap<String, Made>> {
+    let mode = prop_oneof![Just(0o755u32), Just(0o700), Just(0o2775)];
+    let made = prop_oneof![
+        3 => ("[ab]{0,2}", mode.clone()).prop_map(|(text, mode)| Made::File(text, mode)),
+        2 => mode.prop_map(Made::Folder),
+        1 => "[a-c]{1,2}".prop_map(Made::Link),
+    ];
+    proptest::collection::btree_map("[aAb.]{1,2}(/[ab]{1}){0,2}", made, 0..8)
+}
+
+/// Makes what can be made: nothing stands beneath a file or a link.
+fn make(world: &World, made: &BTreeMap<String, Made>) {
+    let _ = fs::remove_dir_all(&world.root);
+    fs::create_dir_all(&world.root).unwrap();
+    for (path, made) in made {
+        let full = world.path(path);
+        if path.starts_with('.') && path.split('/').any(|part| part == "." || part == "..")
+            || full
+                .ancestors()
+                .skip(1)
+                .take_while(|p| *p != world.root)
+                .any(|p| p.symlink_metadata().is_ok_and(|m| !m.is_dir()))
+            || full.symlink_metadata().is_ok()
+        {
+            continue;
+        }
+        fs::create_dir_all(full.parent().unwrap()).unwrap();
+        match made {
+            Made::File(text, _) => fs::write(&full, text).unwrap(),
+            Made::Folder(_) => fs::create_dir(&full).unwrap(),
+            Made::Link(target) => symlink(target, &full).unwrap(),
+        }
+        if let Made::File(_, mode) | Made::Folder(mode) = made {
+            own(&full, *mode, mode & 1, 12345);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_folder_becomes_any_other(base in any_folder(), next in any_folder(), killed in any::<bool>()) {
+        if !is_root() {
+            return Ok(());
+        }
+        let world = World::both();
+        make(&world, &next);
+        let (next, look) = (world.export(), world.look());
+        make(&world, &base);
+        let base = world.export();
+        let notes = match killed {
+            false => world.import(Some(&base), &next).unwrap().notes,
+            true => world.with_change(Some(&base), &next, |change, cx| {
+                let handler = world.handler();
+                let mut staged = handler.stage(change, cx).unwrap();
+                staged.lock().unwrap();
+                std::mem::forget(staged);
+                let Recovered::Committed(committed) = handler.recover(change, None, Decision::Commit, cx).unwrap() else { panic!() };
+                committed.notes
+            }),
+        };
+        prop_assert_eq!(notes, Vec::<String>::new());
+        prop_assert_eq!(world.look(), look);
+        prop_assert_eq!(world.export(), next);
+    }
+}
+
+fn cases() -> u32 {
+    let scale: f64 = std::env::var("GLXC_TEST_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
+    (64.0 * scale) as u32
 }
 
 /// What a kill leaves right after an exchange, before it was compared.
