@@ -4,12 +4,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Once;
 
 use common::postgres::Cluster;
 use glxc_handlers::postgresql::schema::scratch::{self, Source};
-use glxc_handlers::postgresql::schema::{self, Database, Model};
+use glxc_handlers::postgresql::schema::{self, Database, Model, Plan};
 use glxc_handlers::{Error, OpId, StatePath};
 use postgres::Client;
 
@@ -74,4 +74,30 @@ fn files_are_read_back_as_they_were_written() {
     let again = load(cluster, &once, "00000000000000a2").unwrap();
     assert_same(&once, &schema::files(&again).unwrap().into_iter().collect());
     assert_same(&written, &once);
+}
+
+/// Applies a plan in one transaction.
+fn apply(client: &mut Client, plan: &Plan) {
+    let statements = plan.before_rows.iter().chain(&plan.after_rows);
+    client.batch_execute("BEGIN; SET LOCAL check_function_bodies = off").unwrap();
+    for statement in statements {
+        if let Err(error) = client.batch_execute(statement) {
+            panic!("{statement}\n{:?}\nof {plan:#?}", error.as_db_error());
+        }
+    }
+    client.batch_execute("COMMIT").unwrap();
+}
+
+#[test]
+fn an_empty_database_becomes_the_application() {
+    let Some(cluster) = common::postgres::shared() else { return };
+    roles(cluster);
+    let mut client = cluster.create("original");
+    cluster.psql("original", APPLICATION);
+    let model = read(&mut client);
+    let mut copy = cluster.create("copy");
+    let plan = schema::plan(&read(&mut copy), &model, &BTreeSet::new());
+    apply(&mut copy, &plan);
+    assert_same(&files(&mut client), &files(&mut copy));
+    assert!(schema::plan(&read(&mut copy), &model, &BTreeSet::new()).is_empty());
 }

@@ -1,7 +1,9 @@
 //! The schema of a PostgreSQL database: read from its catalogs, written as files, read back from pushed files, and
 //! brought into a live database.
 
+mod change;
 mod model;
+mod plan;
 mod query;
 mod read;
 mod relations;
@@ -13,6 +15,7 @@ mod sql;
 mod statements;
 
 pub use model::*;
+pub use plan::{Plan, plan};
 pub use read::read;
 pub use render::files;
 

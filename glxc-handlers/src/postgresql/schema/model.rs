@@ -20,6 +20,8 @@ pub struct Model {
     pub sequences: BTreeMap<String, Sequence>,
     /// The names of the roles that own something, were granted something or are named by a policy, not quoted.
     pub roles: BTreeSet<String>,
+    /// The names of all roles of the cluster. Not part of the schema.
+    pub cluster_roles: BTreeSet<String>,
     /// The configuration tables of extensions, which belong to the extension but hold rows of the user.
     pub config_tables: Vec<ConfigTable>,
     /// What the files do not keep and why, each a line for the commit message.

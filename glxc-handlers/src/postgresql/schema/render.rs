@@ -85,7 +85,7 @@ fn file(model: &Model, ids: &[&ObjectId]) -> String {
     let mut first = Vec::new();
     for id in ids {
         match id.kind {
-            Kind::Table => first.push(ended(&create_table(model, &id.name, Some(&mut inline)))),
+            Kind::Table => first.push(ended(&create_table(model, &id.name, &mut inline))),
             Kind::Database => first.push(ended(&model.database.statement())),
             _ => {}
         }
@@ -182,19 +182,36 @@ pub(super) struct Inline {
     not_null: BTreeSet<ObjectId>,
 }
 
-/// The statement that creates a table. With `inline` it holds as much as can stand in it, which is noted there;
-/// without, only the columns with their types and NOT NULL.
-pub(super) fn create_table(model: &Model, name: &str, inline: Option<&mut Inline>) -> String {
-    let (Some(table), Some(object)) = (model.tables.get(name), model.objects.get(&ObjectId::new(Kind::Table, name)))
-    else {
-        return String::new();
-    };
-    let Definition::Table { suffix } = &object.definition else { return String::new() };
-    let Some(inline) = inline else {
-        let columns = own_columns(table).map(|column| column_line(model, table, column, None));
-        let lines: Vec<String> = columns.chain(inherited_checks(model, table)).collect();
-        return with_lines(name, &lines, suffix);
-    };
+/// Asks something about a part of a table.
+type Ask<'a, T> = &'a dyn Fn(&T) -> bool;
+
+/// What the statement that creates a table leaves to others.
+pub(super) struct Bare<'a> {
+    /// Which of the columns that are NOT NULL are so from the start.
+    pub(super) not_null: Ask<'a, Column>,
+    /// Which checks the tables above it have already.
+    pub(super) there: Ask<'a, ObjectId>,
+}
+
+/// The statement that creates a table with its columns alone; a partition has to be attached by another.
+pub(super) fn create_bare_table(model: &Model, name: &str, bare: &Bare<'_>) -> String {
+    let Some((table, suffix)) = table_parts(model, name) else { return String::new() };
+    let line = |column| column_line(model, table, column, None, (bare.not_null)(column));
+    let columns = own_columns(table).map(line);
+    let lines: Vec<String> = columns.chain(inherited_checks(model, table, bare.there)).collect();
+    with_lines(name, &lines, suffix)
+}
+
+fn table_parts<'a>(model: &'a Model, name: &str) -> Option<(&'a Table, &'a str)> {
+    match &model.objects.get(&ObjectId::new(Kind::Table, name))?.definition {
+        Definition::Table { suffix } => Some((model.tables.get(name)?, suffix)),
+        _ => None,
+    }
+}
+
+/// The statement that creates a table with as much as can stand in it, which is noted in `inline`.
+fn create_table(model: &Model, name: &str, inline: &mut Inline) -> String {
+    let Some((table, suffix)) = table_parts(model, name) else { return String::new() };
     if let Some((id, of, bound)) = like_parent(model, table) {
         inline.done.insert(id);
         omit_inherited(model, table, inline);
@@ -212,8 +229,8 @@ pub(super) fn create_table(model: &Model, name: &str, inline: Option<&mut Inline
         omit_like_parent(model, table, column, inline);
     }
     let mut lines: Vec<String> =
-        own_columns(table).map(|column| column_line(model, table, column, Some(&mut *inline))).collect();
-    lines.extend(inherited_checks(model, table));
+        own_columns(table).map(|column| column_line(model, table, column, Some(&mut *inline), true)).collect();
+    lines.extend(inherited_checks(model, table, &|_| true));
     lines.extend(constraint_lines(model, table, inline));
     with_lines(name, &lines, suffix)
 }
@@ -235,7 +252,7 @@ pub(super) fn column_id(table: &Table, column: &Column) -> ObjectId {
 }
 
 /// A column with its type, and with `inline` its default and identity.
-fn column_line(model: &Model, table: &Table, column: &Column, inline: Option<&mut Inline>) -> String {
+fn column_line(model: &Model, table: &Table, column: &Column, inline: Option<&mut Inline>, not_null: bool) -> String {
     let id = column_id(table, column);
     let mut line = column.quoted.clone();
     if let Some(Object { definition: Definition::Column { spec, .. }, .. }) = model.objects.get(&id) {
@@ -245,7 +262,7 @@ fn column_line(model: &Model, table: &Table, column: &Column, inline: Option<&mu
         line += &column_default(model, &id, inline).unwrap_or_default();
         line += &column_identity(model, &id, inline).unwrap_or_default();
     }
-    if column.not_null {
+    if column.not_null && not_null {
         line += " NOT NULL";
     }
     line
@@ -262,12 +279,12 @@ fn simple(object: &Object) -> bool {
 fn column_default(model: &Model, column: &ObjectId, inline: &mut Inline) -> Option<String> {
     let id = ObjectId::new(Kind::Default, &column.name);
     let object = model.objects.get(&id).filter(|object| simple(object))?;
-    let expression = default_expression(object)?;
+    let words = column_words(&id, object)?;
     inline.done.insert(id);
-    Some(format!(" DEFAULT {expression}"))
+    Some(words)
 }
 
-pub(super) fn default_expression(object: &Object) -> Option<&str> {
+fn default_expression(object: &Object) -> Option<&str> {
     let Definition::Statement(statement) = &object.definition else { return None };
     let prefix = object.drop.strip_suffix("DROP DEFAULT")?;
     statement.strip_prefix(prefix)?.strip_prefix("SET DEFAULT ")
@@ -275,23 +292,28 @@ pub(super) fn default_expression(object: &Object) -> Option<&str> {
 
 fn column_identity(model: &Model, column: &ObjectId, inline: &mut Inline) -> Option<String> {
     let id = ObjectId::new(Kind::Identity, &column.name);
-    let object = model.objects.get(&id)?;
+    let words = column_words(&id, model.objects.get(&id)?)?;
+    inline.done.insert(id);
+    Some(words)
+}
+
+/// A default or identity as it stands behind the type of its column.
+pub(super) fn column_words(id: &ObjectId, object: &Object) -> Option<String> {
+    if id.kind == Kind::Default {
+        return Some(format!(" DEFAULT {}", default_expression(object)?));
+    }
     let create = object.definition.create()?;
     let prefix = object.drop.strip_suffix("DROP IDENTITY")?;
-    let words = create.strip_prefix(prefix)?.strip_prefix("ADD ")?.to_owned();
-    inline.done.insert(id);
-    Some(format!(" {words}"))
+    Some(format!(" {}", create.strip_prefix(prefix)?.strip_prefix("ADD ")?))
 }
 
 /// The checks of the tables above a partition, which it must have before it can be attached.
-fn inherited_checks(model: &Model, table: &Table) -> Vec<String> {
+fn inherited_checks(model: &Model, table: &Table, there: Ask<'_, ObjectId>) -> Vec<String> {
     let mut lines = BTreeSet::new();
     let mut above = table.partition_of.as_ref().and_then(|of| model.tables.get(of));
     while let Some(parent) = above {
-        lines.extend(
-            constraints(model, parent)
-                .filter_map(|(_, line)| (line.contains(" CHECK (") && !line.ends_with(" NO INHERIT")).then_some(line)),
-        );
+        let inherits = |line: &str| line.contains(" CHECK (") && !line.ends_with(" NO INHERIT");
+        lines.extend(constraints(model, parent).filter(|(id, line)| inherits(line) && there(id)).map(|(_, line)| line));
         above = parent.partition_of.as_ref().and_then(|of| model.tables.get(of));
     }
     lines.into_iter().collect()

@@ -15,6 +15,11 @@ pub(super) const OWNER: &str = "1 owner";
 /// The key of NOT NULL.
 pub(super) const NOT_NULL: &str = "2 not null";
 
+/// The key of the column that a sequence belongs to.
+pub(super) const OWNED_BY: &str = "2 owned by";
+/// The key of whether a materialized view has rows.
+pub(super) const POPULATED: &str = "9 populated";
+
 /// What stands for the database's name in statements, since the files hold for a database of any name.
 pub(super) const DATABASE: &str = "current_database";
 
@@ -30,6 +35,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<()> {
     grants(reader)?;
     default_privileges(reader)?;
     database_settings(reader)?;
+    for row in reader.rows("SELECT rolname AS name FROM pg_catalog.pg_roles")? {
+        reader.model.cluster_roles.insert(row.string("name")?);
+    }
     let policies = "SELECT DISTINCT r.rolname AS name FROM pg_catalog.pg_policy p, pg_catalog.unnest(p.polroles) u
         JOIN pg_catalog.pg_roles r ON r.oid = u";
     for row in reader.rows(policies)? {

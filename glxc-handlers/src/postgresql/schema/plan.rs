@@ -1,0 +1,495 @@
+//! The statements that turn one schema into another, rendered from models alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::change::{self, Action, Actions};
+use super::model::*;
+use super::render::{self, quoted};
+use super::settings;
+
+/// The statements that turn a live schema into the next one, in one transaction of a superuser whose session is pinned
+/// by [`super::PINNED`] and has `check_function_bodies` off.
+///
+/// Between the two lists the tables have their new columns, and what slows rows down or refuses them for a time
+/// (constraints, indexes, triggers, NOT NULL of new columns) is not there yet where it changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What is run before rows are written.
+    pub before_rows: Vec<String>,
+    /// What is run after rows were written.
+    pub after_rows: Vec<String>,
+    /// The objects that are new, as `table public.orders`.
+    pub created: Vec<String>,
+    /// The objects that are altered in place.
+    pub altered: Vec<String>,
+    /// The objects that are dropped and made again: their object ids change.
+    pub rebuilt: Vec<String>,
+    /// The objects that are dropped.
+    pub dropped: Vec<String>,
+    /// The tables that are made again with the rows that they have, by qualified name.
+    pub rebuilt_tables: BTreeSet<String>,
+}
+
+impl Plan {
+    /// Whether nothing has to be done.
+    pub fn is_empty(&self) -> bool {
+        self.before_rows.is_empty() && self.after_rows.is_empty()
+    }
+}
+
+/// Plans the change from a live schema to the next one. The names of tables whose rows are going to change in the same
+/// transaction are in `touched`, qualified: a label that an enum gets can not be used in the transaction that adds it, so
+/// such an enum is made again.
+///
+/// Not every change is possible (no cast leads from one type to another): the server refuses then, and the caller compares
+/// the files of the result with those of `next` in any case.
+pub fn plan(live: &Model, next: &Model, touched: &BTreeSet<String>) -> Plan {
+    let actions = change::decide(live, next, touched);
+    let mut planner = Planner {
+        live,
+        next,
+        late: Vec::new(),
+        old: BTreeMap::new(),
+        after: BTreeSet::new(),
+        inline: BTreeSet::new(),
+        plan: Plan::default(),
+        actions,
+    };
+    planner.summarize();
+    planner.roles();
+    planner.release();
+    planner.drops();
+    planner.resets();
+    planner.creates();
+    planner.copies();
+    planner.plan.before_rows.append(&mut planner.late);
+    planner.sets();
+    planner.plan
+}
+
+struct Planner<'a> {
+    live: &'a Model,
+    next: &'a Model,
+    actions: Actions,
+    plan: Plan,
+    /// What is dropped only after what used it was altered.
+    late: Vec<String>,
+    /// The names of tables and types that were renamed because they are made again, qualified.
+    old: BTreeMap<ObjectId, String>,
+    /// What is created after the rows.
+    after: BTreeSet<ObjectId>,
+    /// What was created as part of something else.
+    inline: BTreeSet<ObjectId>,
+}
+
+impl Planner<'_> {
+    fn action(&self, id: &ObjectId) -> &Action {
+        self.actions.get(id).unwrap_or(&Action::Keep)
+    }
+
+    fn ids(&self, of: impl Fn(&Action) -> bool) -> Vec<ObjectId> {
+        self.actions.iter().filter(|(_, action)| of(action)).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn before(&mut self, statement: impl Into<String>) {
+        self.plan.before_rows.push(statement.into());
+    }
+
+    /// Adds a statement to the list that an object belongs to.
+    fn at(&mut self, id: &ObjectId, statement: String) {
+        match self.after.contains(id) {
+            true => self.plan.after_rows.push(statement),
+            false => self.plan.before_rows.push(statement),
+        }
+    }
+
+    fn summarize(&mut self) {
+        for (id, action) in &self.actions {
+            let settings = |model: &Model| model.objects.get(id).map(|object| object.settings.clone());
+            let part =
+                matches!(id.kind, Kind::Column) && self.actions.get(&self.parent(id)).is_some_and(|a| *a == *action);
+            let list = match action {
+                _ if part => continue,
+                Action::Create => &mut self.plan.created,
+                Action::Drop => &mut self.plan.dropped,
+                Action::Rebuild => &mut self.plan.rebuilt,
+                Action::Keep if settings(self.live) == settings(self.next) => continue,
+                Action::Keep | Action::Alter(_) | Action::Retype => &mut self.plan.altered,
+            };
+            list.push(id.to_string());
+            if id.kind == Kind::Table && *action == Action::Rebuild {
+                self.plan.rebuilt_tables.insert(id.name.clone());
+            }
+        }
+    }
+
+    fn parent(&self, id: &ObjectId) -> ObjectId {
+        let object = self.live.objects.get(id).or_else(|| self.next.objects.get(id));
+        object.and_then(|object| object.parent.clone()).unwrap_or_else(|| id.clone())
+    }
+
+    /// Roles that are not there are made without login.
+    fn roles(&mut self) {
+        for role in self.next.roles.difference(&self.live.cluster_roles) {
+            self.plan.before_rows.push(format!("CREATE ROLE {} NOLOGIN", quoted(role)));
+        }
+    }
+
+    /// Takes sequences from tables that go, and default privileges from what is going to be created.
+    fn release(&mut self) {
+        let creates = self.actions.values().any(Action::creates);
+        for (id, object) in &self.live.objects {
+            let next = self.next.objects.get(id);
+            for (key, setting) in &object.settings {
+                let same = next.and_then(|next| next.settings.get(key)) == Some(setting);
+                let released = match id.kind {
+                    Kind::Sequence if key == settings::OWNED_BY => !same || self.owner_goes(id),
+                    Kind::DefaultPrivileges => creates || !same,
+                    _ => false,
+                };
+                if released {
+                    self.plan.before_rows.extend(setting.reset.clone());
+                }
+            }
+        }
+    }
+
+    /// Whether the column that a live sequence belongs to goes, or is made again.
+    fn owner_goes(&self, sequence: &ObjectId) -> bool {
+        let owner = self.live.sequences.get(&sequence.name).and_then(|sequence| sequence.owned_by.as_ref());
+        owner.is_some_and(|(table, column)| {
+            let found =
+                self.live.tables.get(table).and_then(|t| t.columns.iter().find(|c| &c.name == column).map(|c| (t, c)));
+            found.is_some_and(|(table, column)| self.action(&render::column_id(table, column)).drops())
+        })
+    }
+
+    fn drops(&mut self) {
+        let dropping: BTreeSet<ObjectId> = self.ids(Action::drops).into_iter().collect();
+        let mut order = sorted(&dropping, self.live);
+        order.reverse();
+        order.sort_by_key(|id| id.kind != Kind::Partition);
+        for id in order {
+            self.drop(&id);
+        }
+    }
+
+    fn drop(&mut self, id: &ObjectId) {
+        let rebuilt = *self.action(id) == Action::Rebuild;
+        let statement = self.live.objects[id].drop.clone();
+        match id.kind {
+            _ if statement.is_empty() => {}
+            Kind::Column | Kind::DomainConstraint if self.action(&self.parent(id)).drops() => {}
+            Kind::Table | Kind::Type | Kind::Domain if rebuilt => {
+                let schema = self.live.objects[id].file.schema.clone().unwrap_or_default();
+                let name = format!("glxc_old_{}", self.old.len());
+                self.before(format!("ALTER {} {} RENAME TO {name}", id.kind.words(), id.name));
+                let name = format!("{}.{name}", quoted(&schema));
+                let late = format!("DROP {} {name}", id.kind.words());
+                match id.kind {
+                    Kind::Table => self.late.insert(0, late),
+                    _ => self.late.push(late),
+                }
+                self.old.insert(id.clone(), name);
+            }
+            Kind::Type | Kind::Domain | Kind::Extension | Kind::Schema => self.late.push(statement),
+            _ => self.before(statement),
+        }
+    }
+
+    /// Takes back what is set on objects that stay and is no longer so.
+    fn resets(&mut self) {
+        let mut resets = Vec::new();
+        for (id, object) in &self.live.objects {
+            let Some(next) = self.next.objects.get(id) else { continue };
+            if self.action(id).drops() || id.kind == Kind::DefaultPrivileges {
+                continue;
+            }
+            for (key, setting) in &object.settings {
+                let new = next.settings.get(key);
+                let additive = key.starts_with("4 ") || key.starts_with("5 ");
+                if key != settings::OWNED_BY && (new.is_none() || additive && new != Some(setting)) {
+                    // A parent's NOT NULL is dropped with that of its children, and has to be first
+                    let inherited = id.kind == Kind::Column && object.drop.is_empty();
+                    resets.extend(setting.reset.clone().map(|reset| (inherited, self.named(id, reset))));
+                }
+            }
+        }
+        resets.sort_by_key(|(inherited, _)| *inherited);
+        self.plan.before_rows.extend(resets.into_iter().map(|(_, reset)| reset));
+    }
+
+    /// A statement about the database, with its name.
+    fn named(&self, id: &ObjectId, statement: String) -> String {
+        match id.kind {
+            Kind::Database => {
+                let place = format!("DATABASE {}", settings::DATABASE);
+                statement.replacen(&place, &format!("DATABASE {}", quoted(&self.live.database.name)), 1)
+            }
+            _ => statement,
+        }
+    }
+
+    fn creates(&mut self) {
+        let changes = |action: &Action| action.creates() || matches!(action, Action::Alter(_) | Action::Retype);
+        let changing: BTreeSet<ObjectId> = self.ids(changes).into_iter().collect();
+        let mut ordered = self.next.clone();
+        self.attach_last(&mut ordered);
+        for id in sorted(&changing, &ordered) {
+            let late = matches!(
+                id.kind,
+                Kind::Constraint
+                    | Kind::Index
+                    | Kind::ForeignKey
+                    | Kind::Statistics
+                    | Kind::Rule
+                    | Kind::Trigger
+                    | Kind::Policy
+            );
+            if late || ordered.objects[&id].depends.iter().any(|needed| self.after.contains(needed)) {
+                self.after.insert(id.clone());
+            }
+            match self.action(&id).clone() {
+                Action::Alter(statements) => statements.into_iter().for_each(|statement| self.at(&id, statement)),
+                Action::Retype => self.retype(&id),
+                _ => self.create(&id),
+            }
+        }
+    }
+
+    /// A new partition of a table that has indexes is attached when it has its own, which keep their names so.
+    fn attach_last(&self, model: &mut Model) {
+        let attached: Vec<(ObjectId, ObjectId)> = model
+            .objects
+            .iter()
+            .filter_map(|(id, object)| match &object.definition {
+                Definition::Partition { of, .. } if !self.action(&ObjectId::new(Kind::Table, of)).creates() => {
+                    Some((id.clone(), object.parent.clone()?))
+                }
+                _ => None,
+            })
+            .collect();
+        for (partition, table) in attached {
+            let parts = model.objects.iter().filter(|(id, object)| {
+                matches!(id.kind, Kind::Constraint | Kind::Index) && object.parent.as_ref() == Some(&table)
+            });
+            let parts: Vec<ObjectId> = parts.map(|(id, _)| id.clone()).collect();
+            model.objects.entry(partition).and_modify(|object| object.depends.extend(parts));
+        }
+    }
+
+    fn create(&mut self, id: &ObjectId) {
+        let object = &self.next.objects[id];
+        if self.inline.contains(id) {
+            return;
+        }
+        match id.kind {
+            Kind::Table => {
+                let live = self.live.tables.get(&id.name);
+                let kept = |column: &Column| {
+                    live.is_none_or(|t| t.columns.iter().any(|c| c.name == column.name && c.not_null))
+                };
+                let there = |check: &ObjectId| !self.action(check).creates();
+                let statement =
+                    render::create_bare_table(self.next, &id.name, &render::Bare { not_null: &kept, there: &there });
+                self.at(id, statement);
+            }
+            Kind::Column => self.create_column(id),
+            Kind::Identity => {
+                let column = object.parent.clone().unwrap_or_else(|| id.clone());
+                let not_null =
+                    self.next.objects.get(&column).and_then(|column| column.settings.get(settings::NOT_NULL));
+                if let Some(setting) = not_null.filter(|_| !self.action(&self.parent(&column)).creates()) {
+                    self.at(id, setting.set.clone());
+                }
+                self.create_plainly(id);
+            }
+            _ => self.create_plainly(id),
+        }
+    }
+
+    fn create_plainly(&mut self, id: &ObjectId) {
+        if let Some(statement) = id.create(&self.next.objects[id]) {
+            self.at(id, statement);
+        }
+    }
+
+    /// Adds a column, with its default and identity where they can be there from the start: then rows that are there
+    /// get their values.
+    fn create_column(&mut self, id: &ObjectId) {
+        let object = &self.next.objects[id];
+        if self.action(&self.parent(id)).creates() || object.drop.is_empty() {
+            return;
+        }
+        let at_once = |part: &ObjectId| {
+            let ready =
+                |needed: &ObjectId| needed == id || !self.action(needed).creates() || needed.kind <= Kind::Sequence;
+            self.next.objects.get(part).is_some_and(|object| object.depends.iter().all(ready))
+        };
+        let parts = [Kind::Default, Kind::Identity].map(|kind| ObjectId::new(kind, &id.name));
+        let parts: Vec<ObjectId> = parts.into_iter().filter(at_once).collect();
+        let words = parts.iter().filter_map(|part| render::column_words(part, &self.next.objects[part]));
+        let words: String = words.collect();
+        let Definition::Column { spec, .. } = &object.definition else { return };
+        let added = object.drop.replacen(" DROP COLUMN ", " ADD COLUMN ", 1);
+        self.at(id, format!("{added} {spec}{words}"));
+        self.inline.extend(parts);
+    }
+
+    fn retype(&mut self, id: &ObjectId) {
+        let table = self.parent(id);
+        let column = self
+            .next
+            .tables
+            .get(&table.name)
+            .and_then(|table| table.columns.iter().find(|column| render::column_id(table, column) == *id));
+        let object = &self.next.objects[id];
+        let (Some(column), Definition::Column { spec, .. }) = (column, &object.definition) else { return };
+        if !column.local || self.action(&table).drops() {
+            return;
+        }
+        let value = self.converted(id, column, &column.quoted);
+        let statement = format!("ALTER TABLE {} ALTER COLUMN {} TYPE {spec} USING {value}", table.name, column.quoted);
+        self.at(id, statement);
+    }
+
+    /// The old value of a column as one of its new type. The last step is left to the assignment, which refuses what
+    /// does not fit where a cast would cut it.
+    fn converted(&self, id: &ObjectId, column: &Column, value: &str) -> String {
+        let needs = |model: &Model| {
+            model.objects.get(id).is_some_and(|object| object.depends.iter().any(|n| self.old.contains_key(n)))
+        };
+        match needs(self.live) {
+            true => format!("{value}::pg_catalog.text::{}", column.base_type),
+            false => format!("{value}::{}", column.base_type),
+        }
+    }
+
+    /// Fills tables that were made again with the rows that they had.
+    fn copies(&mut self) {
+        let tables: Vec<(ObjectId, String)> = self
+            .old
+            .iter()
+            .filter(|(id, _)| id.kind == Kind::Table)
+            .map(|(id, old)| (id.clone(), old.clone()))
+            .collect();
+        for (id, old) in tables {
+            let (Some(live), Some(next)) = (self.live.tables.get(&id.name), self.next.tables.get(&id.name)) else {
+                continue;
+            };
+            if live.kind == TableKind::Partitioned || next.kind == TableKind::Partitioned {
+                continue;
+            }
+            let (mut names, mut values) = (Vec::new(), Vec::new());
+            for column in next.columns.iter().filter(|column| !column.generated) {
+                let Some(before) = live.columns.iter().find(|old| old.name == column.name) else { continue };
+                let same = before.type_name == column.type_name && before.base_type == column.base_type;
+                let id = render::column_id(next, column);
+                let value = match same && self.converted(&id, column, "").matches("::").count() == 1 {
+                    true => column.quoted.clone(),
+                    false => self.converted(&id, column, &column.quoted),
+                };
+                names.push(column.quoted.clone());
+                values.push(value);
+            }
+            if !names.is_empty() {
+                let (names, values) = (names.join(", "), values.join(", "));
+                let insert = format!("INSERT INTO {} ({names}) OVERRIDING SYSTEM VALUE", id.name);
+                self.before(format!("{insert} SELECT {values} FROM ONLY {old}"));
+            }
+        }
+    }
+
+    /// Sets what is set on objects that are new or differ.
+    fn sets(&mut self) {
+        let mut sets = Vec::new();
+        for (id, object) in &self.next.objects {
+            let old = self.live.objects.get(id).filter(|_| !self.action(id).creates());
+            for (key, setting) in &object.settings {
+                let there = old.and_then(|old| old.settings.get(key)) == Some(setting);
+                if !there || self.lost(id, key) {
+                    let own = key != settings::NOT_NULL || id.kind != Kind::Column || !self.has_not_null(id);
+                    sets.extend(own.then(|| (key.clone(), id.kind != Kind::Table, id.clone(), setting.set.clone())));
+                }
+            }
+        }
+        sets.sort();
+        let last = |key: &str, id: &ObjectId| key == settings::POPULATED || id.kind == Kind::DefaultPrivileges;
+        let (end, sets): (Vec<_>, Vec<_>) = sets.into_iter().partition(|(key, _, id, _)| last(key, id));
+        for (key, _, id, statement) in sets {
+            let statement = self.named(&id, statement);
+            match key == settings::NOT_NULL && id.kind == Kind::Column {
+                true => self.plan.after_rows.push(statement),
+                false => self.at(&id, statement),
+            }
+        }
+        self.plan.after_rows.extend(self.refresh_order(end));
+    }
+
+    /// Whether a setting that an object had and shall have was lost on the way.
+    fn lost(&self, id: &ObjectId, key: &str) -> bool {
+        match id.kind {
+            Kind::Column => *self.action(id) == Action::Retype && key.starts_with("2 ") && key != settings::NOT_NULL,
+            Kind::Sequence => key == settings::OWNED_BY && self.owner_goes(id),
+            Kind::DefaultPrivileges => self.actions.values().any(Action::creates),
+            _ => false,
+        }
+    }
+
+    /// Whether a column has its NOT NULL from the statement that made its table.
+    fn has_not_null(&self, id: &ObjectId) -> bool {
+        let table = self.parent(id);
+        match self.action(&table) {
+            Action::Create => true,
+            Action::Rebuild => {
+                self.live.objects.get(id).is_some_and(|old| old.settings.contains_key(settings::NOT_NULL))
+            }
+            _ => false,
+        }
+    }
+
+    /// The last statements, materialized views after those that they read from.
+    fn refresh_order(&self, sets: Vec<(String, bool, ObjectId, String)>) -> Vec<String> {
+        let ids: BTreeSet<ObjectId> = sets.iter().map(|(_, _, id, _)| id.clone()).collect();
+        let place: BTreeMap<ObjectId, usize> =
+            sorted(&self.with_views(ids), self.next).into_iter().enumerate().map(|(at, id)| (id, at)).collect();
+        let mut sets = sets;
+        sets.sort_by_key(|(_, _, id, _)| place.get(id).copied());
+        sets.into_iter().map(|(_, _, _, statement)| statement).collect()
+    }
+
+    /// The ids with all views, through which one materialized view may need another.
+    fn with_views(&self, mut ids: BTreeSet<ObjectId>) -> BTreeSet<ObjectId> {
+        ids.extend(self.next.objects.keys().filter(|id| matches!(id.kind, Kind::View | Kind::Function)).cloned());
+        ids
+    }
+}
+
+/// The objects in an order in which each comes after what it needs, else by kind and name. Cycles are cut at the first.
+fn sorted(ids: &BTreeSet<ObjectId>, model: &Model) -> Vec<ObjectId> {
+    let mut waits: BTreeMap<&ObjectId, usize> = BTreeMap::new();
+    let mut users: BTreeMap<&ObjectId, Vec<&ObjectId>> = BTreeMap::new();
+    for id in ids {
+        let needed = model.objects.get(id).into_iter().flat_map(|object| &object.depends);
+        let needed: Vec<&ObjectId> = needed.filter(|needed| ids.contains(*needed)).collect();
+        waits.insert(id, needed.len());
+        needed.into_iter().for_each(|needed| users.entry(needed).or_default().push(id));
+    }
+    let mut ready: BTreeSet<&ObjectId> = waits.iter().filter(|(_, count)| **count == 0).map(|(id, _)| *id).collect();
+    let mut order = Vec::with_capacity(ids.len());
+    while let Some(id) = ready.pop_first().or_else(|| waits.keys().next().copied()) {
+        if waits.remove(id).is_none() {
+            continue;
+        }
+        order.push(id.clone());
+        for user in users.get(id).into_iter().flatten() {
+            if let Some(count) = waits.get_mut(*user) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.insert(user);
+                }
+            }
+        }
+    }
+    order
+}
