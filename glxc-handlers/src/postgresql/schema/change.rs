@@ -57,15 +57,11 @@ pub(super) fn decide(live: &Model, next: &Model, touched: &BTreeSet<String>) -> 
     // Whether an enum can be extended is known when all that is made again is known, and rebuilding it makes
     // more be made again.
     spread(live, &mut actions);
-    let enums: Vec<ObjectId> = actions
-        .iter()
-        .filter(|(id, action)| {
-            matches!(action, Action::Alter(_))
-                && id.kind == Kind::Type
-                && uses_new_label(id, live, next, &actions, touched)
-        })
-        .map(|(id, _)| id.clone())
-        .collect();
+    let adds = |action: &Action| matches!(action, Action::Alter(all) if all.iter().any(|s| s.contains(" ADD VALUE ")));
+    let enums = actions.iter().filter(|(id, action)| {
+        id.kind == Kind::Type && adds(action) && uses_new_label(id, live, next, &actions, touched)
+    });
+    let enums: Vec<ObjectId> = enums.map(|(id, _)| id.clone()).collect();
     actions.extend(enums.into_iter().map(|id| (id, Action::Rebuild)));
     spread(live, &mut actions);
     actions
@@ -87,12 +83,11 @@ fn change(id: &ObjectId, old: &Definition, new: &Definition) -> Action {
             let options: Vec<String> = options.iter().map(|option| format!("{word}{option}")).collect();
             (kindless(old) == kindless(create)).then(|| vec![fill(alter, &options)])
         }
-        (Definition::Enum { labels: old }, Definition::Enum { labels }) => added_labels(&id.name, old, labels),
+        (Definition::Enum { labels: old }, Definition::Enum { labels }) => {
+            added_labels(&id.name, old, labels).or_else(|| renamed_labels(&id.name, old, labels))
+        }
         (Definition::Composite { attributes: old }, Definition::Composite { attributes }) => {
-            attributes.starts_with(old).then(|| {
-                let added = attributes[old.len()..].iter();
-                added.map(|(name, spec)| format!("ALTER TYPE {} ADD ATTRIBUTE {name} {spec}", id.name)).collect()
-            })
+            changed_attributes(&id.name, old, attributes)
         }
         (Definition::Extension { schema: old, version: from }, Definition::Extension { schema, version }) => {
             let update = format!("ALTER EXTENSION {} UPDATE TO {}", id.name, literal(version));
@@ -123,6 +118,29 @@ fn added_labels(name: &str, old: &[String], new: &[String]) -> Option<Vec<String
         format!("ALTER TYPE {name} ADD VALUE {}{place}", literal(label))
     };
     Some(new.iter().enumerate().filter(|(_, label)| !old.contains(label)).map(add).collect())
+}
+
+/// The statements that rename labels, where each is either the same or has gone from all places.
+fn renamed_labels(name: &str, old: &[String], new: &[String]) -> Option<Vec<String>> {
+    let pairs: Vec<(&String, &String)> = old.iter().zip(new).filter(|(old, new)| old != new).collect();
+    let renamed = old.len() == new.len() && pairs.iter().all(|(from, to)| !new.contains(from) && !old.contains(to));
+    let rename =
+        |(from, to): (&String, &String)| format!("ALTER TYPE {name} RENAME VALUE {} TO {}", literal(from), literal(to));
+    renamed.then(|| pairs.into_iter().map(rename).collect())
+}
+
+/// The statements that drop and add attributes, where those that stay keep their order and type.
+fn changed_attributes(name: &str, old: &[(String, String)], new: &[(String, String)]) -> Option<Vec<String>> {
+    let kept = old.iter().filter(|attribute| new.contains(attribute));
+    let count = kept.clone().count();
+    if !kept.eq(&new[..count]) {
+        return None;
+    }
+    let gone = old.iter().filter(|attribute| !new.contains(attribute));
+    let dropped = gone.map(|(attribute, _)| format!("ALTER TYPE {name} DROP ATTRIBUTE {attribute}"));
+    let added =
+        new[count..].iter().map(|(attribute, spec)| format!("ALTER TYPE {name} ADD ATTRIBUTE {attribute} {spec}"));
+    Some(dropped.chain(added).collect())
 }
 
 /// Whether a label that is added may be needed before the transaction ends, when it can not be used yet.

@@ -15,7 +15,7 @@ mod sql;
 mod statements;
 
 pub use model::*;
-pub use plan::{Plan, plan};
+pub use plan::{Plan, plan, plan_touching};
 pub use read::read;
 pub use render::files;
 
@@ -23,4 +23,4 @@ pub use render::files;
 pub const PINNED: &str = "SET search_path = ''; SET quote_all_identifiers = off; SET standard_conforming_strings = on; \
     SET datestyle = 'ISO, MDY'; SET intervalstyle = postgres; SET timezone = 'UTC'; SET extra_float_digits = 3; \
     SET bytea_output = hex; SET lc_monetary = 'C'; SET xmlbinary = base64; \
-    SET client_encoding = 'UTF8'";
+    SET client_encoding = 'UTF8'; SET jit = off";

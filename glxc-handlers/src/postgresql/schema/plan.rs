@@ -6,6 +6,7 @@ use super::change::{self, Action, Actions};
 use super::model::*;
 use super::render::{self, quoted};
 use super::settings;
+use crate::{Error, Result};
 
 /// The statements that turn a live schema into the next one, in one transaction of a superuser whose session is pinned
 /// by [`super::PINNED`] and has `check_function_bodies` off.
@@ -37,13 +38,27 @@ impl Plan {
     }
 }
 
-/// Plans the change from a live schema to the next one. The names of tables whose rows are going to change in the same
-/// transaction are in `touched`, qualified: a label that an enum gets can not be used in the transaction that adds it, so
-/// such an enum is made again.
+/// Plans the change from a live schema to the next one, where rows may change in every table.
 ///
 /// Not every change is possible (no cast leads from one type to another): the server refuses then, and the caller compares
 /// the files of the result with those of `next` in any case.
-pub fn plan(live: &Model, next: &Model, touched: &BTreeSet<String>) -> Plan {
+///
+/// # Errors
+/// [`Error::Unsupported`] where the database itself would have to be created anew.
+pub fn plan(live: &Model, next: &Model) -> Result<Plan> {
+    plan_touching(live, next, &next.tables.keys().cloned().collect())
+}
+
+/// Like [`plan`], where rows change only in the tables `touched`, by qualified name. A label that an enum gets can not be
+/// used in the transaction that adds it: where a touched table has the enum, the enum is made again.
+///
+/// # Errors
+/// As for [`plan`].
+pub fn plan_touching(live: &Model, next: &Model, touched: &BTreeSet<String>) -> Result<Plan> {
+    if !live.database.is_like(&next.database) {
+        let what = format!("another encoding or locale of database {}", live.database.name);
+        return Err(Error::Unsupported { what });
+    }
     let actions = change::decide(live, next, touched);
     let mut planner = Planner {
         live,
@@ -64,7 +79,7 @@ pub fn plan(live: &Model, next: &Model, touched: &BTreeSet<String>) -> Plan {
     planner.copies();
     planner.plan.before_rows.append(&mut planner.late);
     planner.sets();
-    planner.plan
+    Ok(planner.plan)
 }
 
 struct Planner<'a> {

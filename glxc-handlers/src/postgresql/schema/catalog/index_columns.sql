@@ -9,4 +9,4 @@ FROM pg_catalog.pg_index x
 CROSS JOIN LATERAL pg_catalog.generate_series(1, x.indnkeyatts) AS p(position)
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[p.position - 1]
     AND a.attnum > 0
-WHERE x.indisunique OR x.indisexclusion ORDER BY x.indexrelid, p.position
+WHERE x.indexrelid >= 16384 AND (x.indisunique OR x.indisexclusion) ORDER BY x.indexrelid, p.position
