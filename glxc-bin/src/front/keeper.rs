@@ -252,7 +252,10 @@ fn load(embedded: Option<&'static [u8]>, file: &str) -> Result<Cow<'static, [u8]
 
 /// A program in memory that nobody can change, to be run by its descriptor.
 fn sealed(program: &[u8]) -> io::Result<File> {
-    let descriptor = memfd_create("glxc-keeper", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels before 6.3 do not know EXEC, and need it not.
+    let descriptor =
+        memfd_create("glxc-keeper", flags | MemfdFlags::EXEC).or_else(|_| memfd_create("glxc-keeper", flags))?;
     let mut file = File::from(descriptor);
     file.write_all(program)?;
     fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
