@@ -111,7 +111,7 @@ impl Keeper {
     ) -> Result<T> {
         let command = Command::Exec { argv };
         let (input, output) = self.client.attach(name, command, self.environment.clone())?;
-        talk(input, Program { output, first: None, errors: Lines::default() })
+        talk(input, Program { output, first: None, errors: Lines::default(), silent: true })
     }
 
     /// Runs the guest in the container, which is put there where it is missing. `talk` begins once the guest has
@@ -129,7 +129,10 @@ impl Keeper {
             let (input, mut output) = self.client.attach(name, command, self.environment.clone())?;
             match output.event()? {
                 Event::Exit(127) if !installed => installed = true,
-                first => return talk(input, Program { output, first: Some(first), errors: Lines::default() }),
+                first => {
+                    let program = Program { output, first: Some(first), errors: Lines::default(), silent: true };
+                    return talk(input, program);
+                }
             }
             self.client.install_guest(name, &sha256, guest.len() as u64, &mut &*guest)?;
         }
@@ -179,6 +182,8 @@ pub(super) struct Program<'a> {
     output: Output<'a, Patient<ChildStdout>>,
     first: Option<Event>,
     errors: Lines,
+    /// Whether it has written nothing yet.
+    pub(super) silent: bool,
 }
 
 impl Program<'_> {
@@ -189,6 +194,7 @@ impl Program<'_> {
                 Some(event) => event,
                 None => self.output.event()?,
             };
+            self.silent &= matches!(event, Event::Exit(_));
             let (messages, said) = match event {
                 Event::Stdout(bytes) => (String::new(), Some(Said::Data(bytes))),
                 Event::Stderr(bytes) => (self.errors.feed(&bytes), None),

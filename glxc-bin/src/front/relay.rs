@@ -34,7 +34,7 @@ pub(super) fn stdout() -> Result<File> {
 ///
 /// Returns the program's exit code.
 pub(super) fn relay(
-    input: ProgramInput<'_>, mut program: Program<'_>, output: &mut dyn FnMut(&[u8]) -> Result<()>,
+    input: ProgramInput<'_>, program: &mut Program<'_>, output: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<u8> {
     let stdin = stdin()?;
     let signals = signals().map_err(Error::io("watch", "signals"))?;

@@ -89,8 +89,8 @@ fn fetch(keeper: &mut Keeper, name: &Name, branch: Option<&str>) -> Result<u8> {
     keeper.running(container)?;
     let mut filter = Filter::new(Service::UploadPack, false);
     let mut output = stdout()?;
-    keeper.run_guest(name, &["git-remote-command", "upload-pack"], |input, program| {
-        let code = relay(input, program, &mut |bytes| pass(&mut output, &filter.feed(bytes)?))?;
+    keeper.run_guest(name, &["git-remote-command", "upload-pack"], |input, mut program| {
+        let code = relay(input, &mut program, &mut |bytes| pass(&mut output, &filter.feed(bytes)?))?;
         end(&mut filter, &mut output, code)
     })
 }
@@ -202,7 +202,7 @@ impl Push<'_> {
                 None => self.checked(container, Commands::read(&mut stdin()?)?)?,
             };
             send(&mut input, &commands)?;
-            let code = relay(input, program, &mut |bytes| pass(&mut self.output, &filter.feed(bytes)?))?;
+            let code = relay(input, &mut program, &mut |bytes| pass(&mut self.output, &filter.feed(bytes)?))?;
             let code = end(&mut filter, &mut self.output, code)?;
             let accepted = commands.target(&bound).filter(|_| filter.accepted(&bound)).cloned();
             Ok(Outcome { code, accepted })

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
-use super::error::{Error, Result};
+use super::error::{Error, Result, say};
 use super::keeper::Keeper;
 use super::relay::{Screen, relay, stdout};
 use crate::protocol::Name;
@@ -13,8 +13,14 @@ use crate::protocol::Name;
 /// Runs a program; its exit code is ours.
 pub(super) fn exec(name: &Name, argv: Vec<String>) -> Result<u8> {
     let mut screen = Screen::new()?;
-    Keeper::start()?.with_environment(name, None).run(name, argv, |input, program| {
-        let code = relay(input, program, &mut |bytes| screen.write(bytes))?;
+    let program_name = argv.first().cloned().unwrap_or_default();
+    Keeper::start()?.with_environment(name, None).run(name, argv, |input, mut program| {
+        let code = relay(input, &mut program, &mut |bytes| screen.write(bytes))?;
+        match code {
+            126 if program.silent => say(&format!("`{program_name}` can not be run in `{name}`")),
+            127 if program.silent => say(&format!("there is no program `{program_name}` in `{name}`")),
+            _ => {}
+        }
         screen.finish().map(|()| code)
     })
 }
@@ -26,10 +32,10 @@ pub(super) fn shell(name: &Name) -> Result<u8> {
     }
     let mut keeper = Keeper::start()?.with_environment(name, None);
     let mut output = stdout()?;
-    keeper.run(name, terminal_shell(), |input, program| {
+    keeper.run(name, terminal_shell(), |input, mut program| {
         let _raw = Raw::enter()?;
         // What a shell prints is for the terminal as it is; whoever opens one trusts the container that far.
-        relay(input, program, &mut |bytes| output.write_all(bytes).map_err(Error::stdout))
+        relay(input, &mut program, &mut |bytes| output.write_all(bytes).map_err(Error::stdout))
     })
 }
 
