@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Cgroup};
@@ -139,7 +140,7 @@ impl Host {
 
     /// The tarball of a root, made by one process at a time.
     fn tarball(&self, root: &Root, watch: &mut dyn Watch) -> Result<PathBuf> {
-        let _lock = self.lock("cache", "the cache of roots", Duration::from_secs(1800))?;
+        let _lock = self.lock("cache", "the cache of roots", Duration::from_secs(1800), watch)?;
         root.tarball(&self.cache(), &self.scratch(), watch)
     }
 
@@ -203,7 +204,11 @@ impl Host {
         }
         self.write_config(name, &record)?;
         let handle = handle(()).ok_or_else(|| self.lxc_error("open", name))?;
-        if handle.start() { Ok(()) } else { Err(self.lxc_error("start", name)) }
+        // The container's init inherits it.
+        let own = rustix::process::umask(Mode::from_raw_mode(0o022));
+        let started = handle.start();
+        rustix::process::umask(own);
+        if started { Ok(()) } else { Err(self.lxc_error("start", name)) }
     }
 
     fn write_config(&self, name: &ContainerName, record: &Record) -> Result<()> {

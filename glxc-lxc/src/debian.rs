@@ -90,10 +90,9 @@ impl Root {
         })
     }
 
-    /// `setpriv` has the program end with this process.
     fn mmdebstrap(&self, mirror: &Mirror, tarball: &Path, work: &Path, watch: &mut dyn Watch) -> Result<()> {
-        let mut command = run::program("setpriv", "util-linux")?;
-        command.args(["--pdeathsig", "TERM", "mmdebstrap", "--mode=root", "--variant=minbase", "--format=tar"]);
+        let mut command = bootstrap("mmdebstrap")?;
+        command.args(["--mode=root", "--variant=minbase", "--format=tar"]);
         command.arg(format!("--include={PACKAGES}")).arg(format!("--architectures={}", self.arch));
         command.arg(format!("--keyring={}", mirror.keyring.display()));
         for setting in &mirror.apt_settings {
@@ -106,9 +105,8 @@ impl Root {
 
     fn debootstrap(&self, mirror: &Mirror, tarball: &Path, work: &Path, watch: &mut dyn Watch) -> Result<()> {
         let root = work.join("root");
-        run::program("debootstrap", "mmdebstrap")?;
-        let mut command = run::program("setpriv", "util-linux")?;
-        command.args(["--pdeathsig", "TERM", "debootstrap", "--variant=minbase", "--force-check-gpg"]);
+        let mut command = bootstrap("debootstrap")?;
+        command.args(["--variant=minbase", "--force-check-gpg"]);
         command.arg(format!("--include={PACKAGES}")).arg(format!("--arch={}", self.arch));
         command.arg(format!("--keyring={}", mirror.keyring.display()));
         run::watched(command.arg(&self.release).arg(&root).arg(&mirror.archive), work, watch)?;
@@ -119,6 +117,15 @@ impl Root {
         tar.args(["--create", "--numeric-owner", "--one-file-system", "--xattrs", "--xattrs-include=*", "--file"]);
         run::watched(tar.arg(tarball).arg("--directory").arg(&root).arg("."), work, watch)
     }
+}
+
+/// A program that makes a root: it ends with this process, and the files of packages do not get this process's umask.
+fn bootstrap(program: &str) -> Result<std::process::Command> {
+    let path = run::find(program).ok_or_else(|| Error::Missing { what: program.into(), package: "mmdebstrap" })?;
+    run::program("setpriv", "util-linux")?;
+    let mut command = run::program("sh", "dash")?;
+    command.args(["-c", "umask 022; exec setpriv --pdeathsig TERM \"$@\"", "sh"]).arg(path);
+    Ok(command)
 }
 
 /// Whether a line of apt's, mmdebstrap's or debootstrap's says that there is no such suite.

@@ -32,6 +32,17 @@ impl Liblxc {
     }
 }
 
+/// Marks every descriptor from 3 on to be closed by the next execve of this process (Linux 5.11).
+///
+/// # Errors
+/// The system's error.
+pub fn close_on_exec() -> std::io::Result<()> {
+    // SAFETY: the call takes no pointer and closes nothing by itself, so no owner of a descriptor loses it.
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, 3 as c_uint, c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as c_uint) };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
 /// A container object of liblxc.
 pub(crate) struct Handle<'l> {
     raw: NonNull<lxc_container>,
@@ -177,6 +188,7 @@ extern "C" fn execute(payload: *mut c_void) -> c_int {
         }
         libc::sigemptyset(&mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &set, ptr::null_mut());
+        libc::umask(0o022);
         libc::setsid();
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         let mut status = 127;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::record::Record;
-use crate::{ContainerName, Error, Result, network};
+use crate::{ContainerName, Error, Result, Unwatched, Watch, network};
 
 /// The network that containers stand on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,15 +123,15 @@ impl Host {
     /// Locks a container against every other process that works on it. Calls that change one do so themselves; a
     /// caller who combines several holds none.
     pub(crate) fn lock_container(&self, name: &ContainerName) -> Result<Lock> {
-        self.lock(&format!("container-{name}"), &format!("the container {name}"), self.patience)
+        self.lock(&format!("container-{name}"), &format!("the container {name}"), self.patience, &mut Unwatched)
     }
 
     /// Locks what containers share: ids, addresses, the bridge.
     pub(crate) fn lock_host(&self) -> Result<Lock> {
-        self.lock("host", "the host's containers", self.patience)
+        self.lock("host", "the host's containers", self.patience, &mut Unwatched)
     }
 
-    pub(crate) fn lock(&self, file: &str, what: &str, patience: Duration) -> Result<Lock> {
+    pub(crate) fn lock(&self, file: &str, what: &str, patience: Duration, watch: &mut dyn Watch) -> Result<Lock> {
         let path = self.settings.root.join("locks").join(file);
         let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = open.map_err(Error::io("open", &path))?;
@@ -140,6 +140,9 @@ impl Host {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Lock { _file: file }),
                 Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
+                    if !watch.goes_on() {
+                        return Err(Error::Cancelled);
+                    }
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Busy { what: what.into(), after: patience }),
@@ -201,10 +204,10 @@ mod tests {
     fn a_lock_is_waited_for_and_ends_with_its_holder() {
         let root = tempfile::tempdir().unwrap();
         let host = host(root.path());
-        let lock = host.lock("x", "the thing", Duration::ZERO).unwrap();
-        let error = host.lock("x", "the thing", Duration::from_millis(50)).unwrap_err();
+        let lock = host.lock("x", "the thing", Duration::ZERO, &mut Unwatched).unwrap();
+        let error = host.lock("x", "the thing", Duration::from_millis(50), &mut Unwatched).unwrap_err();
         assert!(error.to_string().starts_with("somebody else is working on the thing"));
         drop(lock);
-        drop(host.lock("x", "the thing", Duration::ZERO).unwrap());
+        drop(host.lock("x", "the thing", Duration::ZERO, &mut Unwatched).unwrap());
     }
 }

@@ -60,6 +60,7 @@ mod run;
 pub use attach::{Attached, Command};
 pub use container::{Info, Limits, Spec, State};
 pub use error::{Error, Result};
+pub use ffi::close_on_exec;
 pub use host::{Host, Network, Settings};
 pub use name::ContainerName;
 pub use run::{Unwatched, Watch};
