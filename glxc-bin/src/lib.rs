@@ -4,4 +4,6 @@
 pub mod front;
 #[cfg(feature = "guest")]
 pub mod guest;
+#[cfg(feature = "keeper")]
+pub mod keeper;
 pub mod protocol;

@@ -605,6 +605,8 @@ pub struct Client<R, W> {
 struct Receiver<R> {
     reader: R,
     decoder: Decoder,
+    /// A program was attached and its end has not come.
+    attached: bool,
 }
 
 #[derive(Debug)]
@@ -630,6 +632,37 @@ impl<R: Read> Receiver<R> {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// What an attached program does next.
+    fn event(&mut self) -> Result<Event> {
+        loop {
+            let frame = self.frame()?;
+            match frame.kind {
+                Kind::Stdout => return Ok(Event::Stdout(frame.payload)),
+                Kind::Stderr => return Ok(Event::Stderr(frame.payload)),
+                Kind::Alive => {}
+                Kind::Failure => {
+                    self.attached = false;
+                    return Err(Error::Failed(frame.value(Kind::Failure, "")?));
+                }
+                _ => {
+                    self.attached = false;
+                    return Ok(Event::Exit(frame.value::<Exit>(Kind::Exit, "the process's output or exit")?.code));
+                }
+            }
+        }
+    }
+
+    /// Waits for the end of a program whose output nobody wants any more.
+    fn finish(&mut self) -> Result<()> {
+        while self.attached {
+            match self.event() {
+                Ok(_) | Err(Error::Failed(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The answer to a request.
@@ -666,21 +699,27 @@ impl<R: Read, W: Write> Client<R, W> {
     /// [`Error::Foreign`] where the other side is no keeper, [`Error::Version`] where it speaks another version,
     /// and those of the streams.
     pub fn connect(reader: R, writer: W) -> Result<Self> {
-        let mut receiver = Receiver { reader, decoder: Decoder::default() };
+        let mut receiver = Receiver { reader, decoder: Decoder::default(), attached: false };
         let mut sender = Sender { writer, streaming: false };
         sender.send(&Frame::json(Kind::Hello, &Hello::new())?)?;
         receiver.frame()?.value::<Hello>(Kind::Hello, "a hello")?.agree()?;
         Ok(Client { receiver, sender })
     }
 
-    /// Asks for something that needs no stream, and waits for the answer.
+    /// Asks for something that needs no stream, and waits for the answer; first for the end of a program that is still
+    /// attached, whose input is ended.
     ///
     /// # Errors
     /// [`Error::Failed`] with the keeper's reason, and those of the conversation.
     pub fn call(&mut self, request: &Request, progress: &mut dyn FnMut(Progress)) -> Result<Reply> {
-        self.sender.end()?;
-        self.sender.send(&Frame::json(Kind::Request, request)?)?;
+        self.begin(request)?;
         self.receiver.reply(progress)
+    }
+
+    fn begin(&mut self, request: &Request) -> Result<()> {
+        self.sender.end()?;
+        self.receiver.finish()?;
+        self.sender.send(&Frame::json(Kind::Request, request)?)
     }
 
     /// Puts a guest program into a running container.
@@ -688,9 +727,7 @@ impl<R: Read, W: Write> Client<R, W> {
     /// # Errors
     /// Those of [`Client::call`], and reading the program.
     pub fn install_guest(&mut self, name: &Name, sha256: &str, size: u64, program: &mut dyn Read) -> Result<()> {
-        self.sender.end()?;
-        let request = Request::InstallGuest { name: name.clone(), sha256: sha256.into(), size };
-        self.sender.send(&Frame::json(Kind::Request, &request)?)?;
+        self.begin(&Request::InstallGuest { name: name.clone(), sha256: sha256.into(), size })?;
         self.sender.streaming = true;
         let mut chunk = [0; CHUNK];
         loop {
@@ -717,7 +754,8 @@ impl<R: Read, W: Write> Client<R, W> {
             return Err(Error::Order { kind: Kind::Reply, due: "the reply `attached`" });
         }
         self.sender.streaming = true;
-        Ok((Input(&mut self.sender), Output { receiver: &mut self.receiver, ended: false }))
+        self.receiver.attached = true;
+        Ok((Input(&mut self.sender), Output(&mut self.receiver)))
     }
 }
 
@@ -772,10 +810,7 @@ pub enum Event {
 
 /// What an attached program writes and how it ends.
 #[derive(Debug)]
-pub struct Output<'a, R> {
-    receiver: &'a mut Receiver<R>,
-    ended: bool,
-}
+pub struct Output<'a, R>(&'a mut Receiver<R>);
 
 impl<R: Read> Output<'_, R> {
     /// Waits for what comes next. After [`Event::Exit`] there is nothing to wait for.
@@ -783,22 +818,10 @@ impl<R: Read> Output<'_, R> {
     /// # Errors
     /// [`Error::Closed`] where the keeper died, and those of the conversation.
     pub fn event(&mut self) -> Result<Event> {
-        if self.ended {
+        if !self.0.attached {
             return Err(Error::Closed);
         }
-        loop {
-            let frame = self.receiver.frame()?;
-            match frame.kind {
-                Kind::Stdout => return Ok(Event::Stdout(frame.payload)),
-                Kind::Stderr => return Ok(Event::Stderr(frame.payload)),
-                Kind::Alive => {}
-                Kind::Failure => return Err(Error::Failed(frame.value(Kind::Failure, "")?)),
-                _ => {
-                    self.ended = true;
-                    return Ok(Event::Exit(frame.value::<Exit>(Kind::Exit, "the process's output or exit")?.code));
-                }
-            }
-        }
+        self.0.event()
     }
 }
 
@@ -934,8 +957,12 @@ mod tests {
             hello(),
             reply(Reply::Attached),
             Frame::data(Kind::Stderr, b"e"),
-            exit,
+            exit.clone(),
             reply(Reply::Containers(vec![])),
+            reply(Reply::Attached),
+            Frame::data(Kind::Stdout, b"unread"),
+            exit,
+            reply(Reply::Done),
         ]);
         let mut wrote = Vec::new();
         let mut client = Client::connect(bytes.as_slice(), &mut wrote).unwrap();
@@ -946,8 +973,12 @@ mod tests {
         assert_eq!(output.event().unwrap(), Event::Exit(3));
         assert!(matches!(output.event(), Err(Error::Closed)));
         client.call(&Request::List, &mut |_| {}).unwrap();
+        let command = Command::Exec { argv: vec!["true".into()] };
+        client.attach(&Name::new("a").unwrap(), command, vec![]).unwrap();
+        assert_eq!(client.call(&Request::List, &mut |_| {}).unwrap(), Reply::Done);
         let kinds: Vec<Kind> = frames(&wrote, 9).unwrap().into_iter().map(|frame| frame.kind).collect();
-        assert_eq!(kinds, [Kind::Hello, Kind::Request, Kind::Stdin, Kind::End, Kind::Request]);
+        let (hello, request, stdin, end) = (Kind::Hello, Kind::Request, Kind::Stdin, Kind::End);
+        assert_eq!(kinds, [hello, request, stdin, end, request, request, end, request]);
     }
 
     #[test]

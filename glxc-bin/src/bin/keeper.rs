@@ -1,0 +1,5 @@
+//! The keeper: the program that runs as root where the containers are.
+
+fn main() -> std::process::ExitCode {
+    glxc::keeper::main()
+}
