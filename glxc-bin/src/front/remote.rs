@@ -180,7 +180,7 @@ impl Push<'_> {
         say(&format!("creating container `{}` ({} {})", self.name, base.template, base.release));
         keeper.container(&Request::Create { name: self.name.clone(), base, limits }).map_err(|error| match error {
             protocol::Error::Failed(failure) if failure.code == Code::Exists => {
-                let message = format!("container `{}` was created meanwhile, by somebody else", self.name);
+                let message = format!("container `{}` was created meanwhile, by another push", self.name);
                 Error::new(Exit::Conflict, message).hint("push again to push to that one")
             }
             error => error.into(),
