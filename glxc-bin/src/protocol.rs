@@ -14,7 +14,8 @@
 //!    [`Kind::Terminate`], and closes the process's stdin with [`Kind::End`]; the keeper sends
 //!    [`Kind::Stdout`], [`Kind::Stderr`], [`Kind::Alive`] and last [`Kind::Exit`] (or a [`Failure`]).
 //! 5. Each stream of front's ends with `End`, also where the answer came before it; then the next request may
-//!    follow. The end of front's bytes ends everything: a process that is attached is killed.
+//!    follow. A [`Kind::Terminate`] that comes too late is passed over. The end of front's bytes ends everything: a
+//!    process that is attached is killed.
 //!
 //! Both sides trust nothing: a frame that is too long, of an unknown kind, out of order, or not UTF-8 where it
 //! must be is an error, after which nothing more is read. Names are checked again by the keeper.

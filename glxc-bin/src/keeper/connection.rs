@@ -39,7 +39,9 @@ impl<'fd> Connection<'fd> {
     pub(crate) fn request(&mut self) -> Result<Option<Request>> {
         while let Some(frame) = self.next(None)? {
             match frame.kind {
-                Kind::Stdin | Kind::Terminate if self.streaming => {}
+                // Front may send it before it has heard that the program ended.
+                Kind::Terminate => {}
+                Kind::Stdin if self.streaming => {}
                 Kind::End if self.streaming => self.streaming = false,
                 _ if self.streaming => return Err(Error::Order { kind: frame.kind, due: "the end of a stream" }),
                 _ => return frame.value(Kind::Request, "a request").map(Some),
@@ -155,4 +157,28 @@ pub(crate) fn timespec(time: Duration) -> Timespec {
 /// A descriptor to wait for; none where it is closed.
 pub(crate) fn poll_fd<F: AsFd>(fd: &Option<F>, flags: PollFlags) -> Option<PollFd<'_>> {
     fd.as_ref().map(|fd| PollFd::new(fd, flags))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_wish_to_end_that_comes_too_late_is_passed_over() {
+        let (mut front, keeper) = UnixStream::pair().unwrap();
+        for frame in [
+            Frame::json(Kind::Hello, &Hello::new()).unwrap(),
+            Frame::data(Kind::Terminate, &[]),
+            Frame::json(Kind::Request, &Request::List).unwrap(),
+            Frame::data(Kind::Stdin, b"no stream was begun"),
+        ] {
+            front.write_all(&frame.encode()).unwrap();
+        }
+        let mut connection = Connection::open(keeper.as_fd(), keeper.as_fd(), Arc::default()).unwrap();
+        assert_eq!(connection.request().unwrap(), Some(Request::List));
+        assert!(matches!(connection.request(), Err(Error::Order { kind: Kind::Stdin, .. })));
+    }
 }

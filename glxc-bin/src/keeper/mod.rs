@@ -29,7 +29,7 @@ pub use owners::Caller;
 pub use serve::serve;
 pub use settings::Settings;
 
-use crate::protocol::Failure;
+use crate::protocol::{self, Failure};
 
 /// The whole program: closes itself off from whoever started it, and serves one conversation.
 ///
@@ -52,7 +52,11 @@ fn run(caller: &Caller) -> Result<(), Failure> {
     let host = Host::new(settings.into_host()).map_err(failure::of)?;
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
-        [] => serve(&host, *caller, std::io::stdin(), std::io::stdout()).map_err(failure::of_conversation),
+        [] => match serve(&host, *caller, std::io::stdin(), std::io::stdout()) {
+            // Front went away in the middle, as at a ctrl-C: nobody is left to be told.
+            Err(protocol::Error::Closed) => Ok(()),
+            ended => ended.map_err(failure::of_conversation),
+        },
         [word] if word == "autostart" && *caller == Caller::Root => autostart(&host),
         _ => Err(failure::invalid("it takes no arguments")),
     }
