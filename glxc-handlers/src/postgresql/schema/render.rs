@@ -27,7 +27,10 @@ pub fn files(model: &Model) -> Result<Vec<(StatePath, Vec<u8>)>> {
 
 impl FileName {
     /// Where the file stands beneath the folder of the state.
-    pub(super) fn path(&self) -> Result<StatePath> {
+    ///
+    /// # Errors
+    /// As for [`files`].
+    pub fn path(&self) -> Result<StatePath> {
         let names: Vec<&str> = self.schema.iter().map(String::as_str).chain([self.name.as_str()]).collect();
         let folder = if self.folder.is_empty() { String::new() } else { format!("{}/", self.folder) };
         path(&format!("schema/{folder}{}.sql", names::encode_all(&names)))

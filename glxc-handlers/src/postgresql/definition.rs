@@ -1,0 +1,256 @@
+//! The schema side of an import: that live is what base says, and what brings it to what is pushed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::layout::{Part, part};
+use super::schema::{self, Kind, Model, ObjectId, Plan};
+use super::schema_files::{LONGEST_FILE, SchemaFiles};
+use super::scope::leave_out;
+use super::session::{Session, server_error};
+use super::settings::Target;
+use super::snapshot::catalog_sign;
+use super::table::folder as table_folder;
+use crate::{Change, Error, MemoryTree, Mode, Result, StatePath, Tree};
+
+pub(super) type Files = BTreeMap<StatePath, Vec<u8>>;
+
+/// The schema that a push leads to.
+#[derive(Debug)]
+pub(super) struct Goal {
+    pub model: Model,
+    files: Files,
+    plan: Plan,
+}
+
+/// The live schema, and where a push leads it.
+#[derive(Debug)]
+pub(super) struct Definition<'a> {
+    target: &'a Target,
+    change: &'a Change<'a>,
+    /// As it was when the push was staged.
+    pub live: Model,
+    files: Files,
+    sign: String,
+    /// The files that the push changes, or on which it relies.
+    relied: BTreeSet<StatePath>,
+    /// Where the push changes the schema.
+    pub goal: Option<Goal>,
+}
+
+/// A table and the lock that it needs.
+#[derive(Debug)]
+pub(super) struct Lock {
+    pub qualified: String,
+    pub mode: &'static str,
+}
+
+impl<'a> Definition<'a> {
+    /// Reads the live schema, and plans the way to the pushed one where that differs from base.
+    pub fn read(session: &mut Session, target: &'a Target, change: &'a Change<'a>) -> Result<Self> {
+        let sign = catalog_sign(session)?;
+        let live = read(session, target)?;
+        let files = files(&live)?;
+        let is_schema = |path: &&StatePath| part(path) == Some(Part::Schema);
+        let relied: BTreeSet<StatePath> =
+            change.differs.iter().map(|differs| &differs.path).filter(is_schema).cloned().collect();
+        let mut definition = Definition { target, change, live, files, sign, relied, goal: None };
+        if !definition.relied.is_empty() {
+            definition.plan()?;
+        }
+        Ok(definition)
+    }
+
+    /// Plans the way from live to live with the pushed changes: what only live changed stays.
+    fn plan(&mut self) -> Result<()> {
+        let mut goal: BTreeMap<StatePath, (Mode, Vec<u8>)> =
+            self.files.iter().map(|(path, bytes)| (path.clone(), (Mode::File, bytes.clone()))).collect();
+        for path in &self.relied {
+            match self.change.next.tree.entry(path) {
+                Some(_) => goal.insert(path.clone(), (Mode::File, self.change.next.tree.read(path, LONGEST_FILE)?)),
+                None => goal.remove(path),
+            };
+        }
+        let model = self.load(&MemoryTree::new(goal))?;
+        let files = files(&model)?;
+        if files != self.files {
+            let plan = schema::plan_touching(&self.live, &model, &self.tables_with_rows(&model)?)?;
+            self.goal = Some(Goal { model, files, plan });
+        }
+        Ok(())
+    }
+
+    /// The tables of a schema whose rows the push changes.
+    fn tables_with_rows(&self, model: &Model) -> Result<BTreeSet<String>> {
+        let folder = |path| match part(path) {
+            Some(Part::Rows(folder)) => Some(folder),
+            _ => None,
+        };
+        let folders: BTreeSet<StatePath> =
+            self.change.differs.iter().filter_map(|differs| folder(&differs.path)).collect();
+        let mut tables = BTreeSet::new();
+        for table in model.tables.values() {
+            if folders.contains(&table_folder(&table.schema, &table.name)?) {
+                tables.insert(table.qualified.clone());
+            }
+        }
+        Ok(tables)
+    }
+
+    /// Reads a schema from files, as the server understands them.
+    fn load(&self, tree: &dyn Tree) -> Result<Model> {
+        let files = SchemaFiles::of(tree)?;
+        let mut model = files.load(self.target, self.change.op, &self.live.database, &self.relied)?;
+        leave_out(&mut model, &self.target.rules)?;
+        Ok(model)
+    }
+
+    /// The schema after the push.
+    pub fn goal_model(&self) -> &Model {
+        self.goal.as_ref().map_or(&self.live, |goal| &goal.model)
+    }
+
+    /// What was altered or rebuilt, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        let Some(Goal { plan, .. }) = &self.goal else { return Vec::new() };
+        let all = [
+            ("created", &plan.created),
+            ("altered", &plan.altered),
+            ("made again", &plan.rebuilt),
+            ("dropped", &plan.dropped),
+        ];
+        all.into_iter()
+            .flat_map(|(verb, objects)| objects.iter().map(move |object| format!("{object}: {verb}")))
+            .collect()
+    }
+
+    /// Checks that the objects which the push changes, and the tables whose rows it changes, are what base says.
+    pub fn check_base<'t>(&mut self, tables: impl IntoIterator<Item = &'t str>) -> Result<()> {
+        for table in tables {
+            if let Some(object) = self.live.objects.get(&ObjectId::new(Kind::Table, table)) {
+                self.relied.insert(object.file.path()?);
+            }
+        }
+        let Some(base) = &self.change.base else { return Ok(()) };
+        let mut differing = Vec::new();
+        for path in &self.relied {
+            let recorded = base.tree.entry(path).map(|_| base.tree.read(path, LONGEST_FILE)).transpose()?;
+            if recorded.as_ref() != self.files.get(path) {
+                differing.push(path.clone());
+            }
+        }
+        if differing.is_empty() {
+            return Ok(());
+        }
+        // Perhaps a person wrote it, and it only is not as we would write it.
+        let canonical = files(&self.load(base.tree)?)?;
+        let goal = self.goal.as_ref().map_or(&canonical, |goal| &goal.files);
+        differing.retain(|path| {
+            let live = self.files.get(path);
+            live != canonical.get(path) && live != goal.get(path)
+        });
+        changed(&differing)
+    }
+
+    /// The tables to lock, in the order of their names: those whose rows change, and those that will be altered.
+    pub fn tables_to_lock<'t>(&self, touched: impl IntoIterator<Item = &'t str>) -> Vec<Lock> {
+        let share = "SHARE ROW EXCLUSIVE";
+        let mut modes: BTreeMap<String, &'static str> =
+            touched.into_iter().map(|name| (name.to_owned(), share)).collect();
+        if let Some(goal) = &self.goal {
+            for name in self.live.tables.keys() {
+                let file = |model: &Model| model.objects.get(&ObjectId::new(Kind::Table, name)).map(|o| o.file.clone());
+                let path = file(&self.live).and_then(|file| file.path().ok());
+                if path.is_some_and(|path| self.files.get(&path) != goal.files.get(&path)) {
+                    modes.insert(name.clone(), "ACCESS EXCLUSIVE");
+                }
+            }
+        }
+        modes.retain(|name, _| self.live.tables.contains_key(name));
+        modes.into_iter().map(|(qualified, mode)| Lock { qualified, mode }).collect()
+    }
+
+    /// Checks, with the tables locked, that what the push relies on is still what it was when it was staged.
+    pub fn check_unmoved(&self, session: &mut Session) -> Result<()> {
+        if catalog_sign(session)? == self.sign {
+            return Ok(());
+        }
+        let now = files(&read(session, self.target)?)?;
+        let paths: BTreeSet<&StatePath> = match self.goal {
+            Some(_) => now.keys().chain(self.files.keys()).collect(),
+            None => self.relied.iter().collect(),
+        };
+        let moved = paths.into_iter().filter(|path| now.get(path) != self.files.get(path));
+        changed(&moved.cloned().collect::<Vec<_>>())
+    }
+
+    /// Brings the schema to where the pushed rows fit.
+    pub fn before_rows(&self, session: &mut Session) -> Result<()> {
+        self.goal.iter().flat_map(|goal| &goal.plan.before_rows).try_for_each(|statement| run(session, statement))
+    }
+
+    /// Brings the schema to its goal, once the rows are there.
+    pub fn after_rows(&self, session: &mut Session) -> Result<()> {
+        self.goal.iter().flat_map(|goal| &goal.plan.after_rows).try_for_each(|statement| run(session, statement))
+    }
+
+    /// Checks that the live schema now is what was pushed.
+    pub fn check_reached(&self, session: &mut Session) -> Result<()> {
+        match &self.goal {
+            Some(goal) => reached(session, self.target, &goal.files),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads the live schema, without what the rules ignore.
+pub(super) fn read(session: &mut Session, target: &Target) -> Result<Model> {
+    let mut model = schema::read(session.client())?;
+    leave_out(&mut model, &target.rules)?;
+    Ok(model)
+}
+
+/// The files of a schema.
+pub(super) fn files(model: &Model) -> Result<Files> {
+    Ok(schema::files(model)?.into_iter().collect())
+}
+
+/// Checks that the schema of the session's database is what the files say.
+pub(super) fn reached(session: &mut Session, target: &Target, goal: &Files) -> Result<()> {
+    let now = files(&read(session, target)?)?;
+    let paths: BTreeSet<&StatePath> = now.keys().chain(goal.keys()).collect();
+    let mut other = paths.into_iter().filter(|path| now.get(path) != goal.get(path));
+    match other.next() {
+        None => Ok(()),
+        Some(path) => Err(Error::Engine {
+            context: "bring the schema to what was pushed".into(),
+            source: format!("{path} came out otherwise").into(),
+        }),
+    }
+}
+
+/// Runs a statement of a plan. What the rows do not allow is their violation.
+pub(super) fn run(session: &mut Session, statement: &str) -> Result<()> {
+    let short: String = statement.chars().take(200).collect();
+    match session.run(&short, statement) {
+        Err(Error::Engine { context, source }) => {
+            let error = Error::Engine { context: context.clone(), source };
+            let violated = server_error(&error).filter(|db| db.code().code().starts_with("23"));
+            match violated.map(|db| (db.message().to_owned(), db.detail().map(|detail| format!(": {detail}")))) {
+                Some((message, detail)) => {
+                    let message = format!("{message}{}", detail.unwrap_or_default());
+                    Err(Error::Violation { message, source: Some(error.into()) })
+                }
+                None => Err(error),
+            }
+        }
+        other => other,
+    }
+}
+
+/// The error that names the files whose objects are not what they should be.
+fn changed(paths: &[StatePath]) -> Result<()> {
+    match paths.len() as u64 {
+        0 => Ok(()),
+        total => Err(Error::Changed { first: paths.iter().take(10).map(StatePath::to_string).collect(), total }),
+    }
+}

@@ -1,0 +1,119 @@
+//! A change in words.
+
+use std::collections::BTreeMap;
+
+use super::layout::{Part, part};
+use crate::rows::{Changes, Counts, Limits};
+use crate::{Change, Cx, Description, Differs, Result, StatePath, names};
+
+/// How many lines of details there are at most.
+const DETAILS: usize = 20;
+
+/// Says how many rows of which tables differ, and which objects.
+pub(super) fn describe(change: &Change<'_>, cx: &Cx<'_>) -> Result<Description> {
+    let mut objects = Vec::new();
+    let mut tables = BTreeMap::new();
+    let mut sequences = false;
+    for differs in change.differs {
+        match part(&differs.path) {
+            Some(Part::Schema) => objects.push(object(differs)),
+            Some(Part::Rows(folder)) => drop(tables.insert(folder, ())),
+            Some(Part::Sequences) => sequences = true,
+            _ => {}
+        }
+    }
+    let mut rows = Vec::new();
+    for folder in tables.into_keys() {
+        let base = change.base.as_ref().map(|base| base.tree);
+        let counts = Changes::new(base, Some(change.next.tree), &folder, Limits::default(), cx)?.count()?;
+        if counts != Counts::default() {
+            rows.push((table_name(&folder), counts));
+        }
+    }
+    let summary = summary(&objects, &rows, sequences);
+    let details = objects.into_iter().chain(rows.iter().map(|(name, counts)| in_table(name, counts)));
+    let mut details: Vec<String> = details.collect();
+    if details.len() > DETAILS {
+        let more = details.len() - (DETAILS - 1);
+        details.truncate(DETAILS - 1);
+        details.push(format!("and {more} more"));
+    }
+    Ok(Description { summary, details })
+}
+
+fn summary(objects: &[String], rows: &[(String, Counts)], sequences: bool) -> String {
+    let schema = match objects {
+        [] => None,
+        [one] => Some(one.clone()),
+        many => Some(format!("{} objects of the schema", many.len())),
+    };
+    let rows = match rows {
+        [] => None,
+        [(name, counts)] => Some(in_table(name, counts)),
+        many => {
+            let all = many.iter().fold(Counts::default(), |sum, (_, counts)| Counts {
+                added: sum.added + counts.added,
+                changed: sum.changed + counts.changed,
+                removed: sum.removed + counts.removed,
+            });
+            Some(format!("{} in {} tables", words(&all), many.len()))
+        }
+    };
+    let only_sequences = sequences && schema.is_none() && rows.is_none();
+    let sequences = only_sequences.then(|| "sequences moved".to_owned());
+    [schema, rows, sequences].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn in_table(name: &str, counts: &Counts) -> String {
+    format!("{} in {name}", words(counts))
+}
+
+fn words(counts: &Counts) -> String {
+    let parts = [(counts.changed, "changed"), (counts.added, "added"), (counts.removed, "removed")];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0).enumerate();
+    let part = |(at, (count, verb)): (usize, (u64, &str))| match (at, count) {
+        (0, 1) => format!("1 row {verb}"),
+        (0, _) => format!("{count} rows {verb}"),
+        _ => format!("{count} {verb}"),
+    };
+    parts.map(part).collect::<Vec<_>>().join(", ")
+}
+
+fn object(differs: &Differs) -> String {
+    let verb = match (&differs.base, &differs.next) {
+        (None, _) => "added",
+        (_, None) => "removed",
+        _ => "changed",
+    };
+    format!("{} {verb}", differs.path)
+}
+
+/// The table of a folder, as people know it.
+fn table_name(folder: &StatePath) -> String {
+    let name = String::from_utf8_lossy(folder.name()).into_owned();
+    match names::decode_all(&name) {
+        Some(parts) => crate::text::escaped(&parts.join(".")),
+        None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(changed: u64, added: u64, removed: u64) -> Counts {
+        Counts { added, changed, removed }
+    }
+
+    #[test]
+    fn reads_as_a_sentence() {
+        let orders = ("public.orders".to_owned(), counts(1, 0, 0));
+        let items = ("public.items".to_owned(), counts(0, 2, 3));
+        assert_eq!(summary(&[], std::slice::from_ref(&orders), true), "1 row changed in public.orders");
+        assert_eq!(summary(&[], std::slice::from_ref(&items), false), "2 rows added, 3 removed in public.items");
+        assert_eq!(summary(&[], &[orders, items], false), "1 row changed, 2 added, 3 removed in 2 tables");
+        assert_eq!(summary(&["a".into(), "b".into()], &[], false), "2 objects of the schema");
+        assert_eq!(summary(&[], &[], true), "sequences moved");
+        assert_eq!(summary(&[], &[], false), "");
+    }
+}

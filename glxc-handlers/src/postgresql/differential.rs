@@ -1,0 +1,344 @@
+//! The import of a difference into a live database: compare and swap.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use postgres::error::SqlState;
+
+use super::apply::{Conflicts, Kept, Touched, insert_target};
+use super::definition::{Definition, Goal};
+use super::foreign_keys;
+use super::layout::{Part, part};
+use super::recover::{done_schema, session_name};
+use super::schema::{Column, Model, Table, TableKind};
+use super::sequences::{self, Position};
+use super::session::{LOCK_TIMEOUT, Session, code};
+use super::settings::{Rules, Target};
+use super::sql::ident;
+use super::staging::{Files, Source, Staging, Which};
+use super::table::{check_header, folder, is_own};
+use super::triggers::Quiet;
+use crate::rows::{Changes, Header, Limits, RowChange};
+use crate::{Change, Committed, Cx, Differs, Error, Record, Result, Staged, StatePath};
+
+/// A staged difference.
+#[derive(Debug)]
+pub(super) struct Differential<'a> {
+    change: &'a Change<'a>,
+    cx: &'a Cx<'a>,
+    session: Session,
+    definition: Definition<'a>,
+    tables: Vec<TouchedTable>,
+    files: Files,
+    sequences: Vec<MovedSequence>,
+    notes: Vec<String>,
+}
+
+/// A table whose rows differ, and where.
+#[derive(Debug)]
+struct TouchedTable {
+    folder: StatePath,
+    header: Option<Header>,
+    rows: Touched,
+}
+
+#[derive(Debug)]
+struct MovedSequence {
+    entry: sequences::Entry,
+    base: Option<Position>,
+}
+
+impl<'a> Differential<'a> {
+    /// Reads what differs and loads it into temporary tables.
+    pub fn stage(target: &'a Target, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
+        let mut session = Session::connect(target, &target.database, &session_name(change.op))?;
+        let definition = Definition::read(&mut session, target, change)?;
+        let (tables, files, notes) = Default::default();
+        let sequences = moved_sequences(change, cx)?;
+        let mut staged = Differential { change, cx, session, definition, tables, files, sequences, notes };
+        staged.stage_tables(target)?;
+        let tables = staged.tables.iter().map(|table| table.rows.qualified.as_str());
+        staged.definition.check_base(tables)?;
+        Ok(staged)
+    }
+
+    fn stage_tables(&mut self, target: &Target) -> Result<()> {
+        let rows = |differs: &Differs| match part(&differs.path) {
+            Some(Part::Rows(folder)) => Some(folder),
+            _ => None,
+        };
+        let folders: BTreeSet<StatePath> = self.change.differs.iter().filter_map(rows).collect();
+        let base_rules = match &self.change.base {
+            Some(base) => Rules::of(base.options)?,
+            None => target.rules.clone(),
+        };
+        for folder in folders {
+            let managed = |table: &&Table| {
+                let (schema, name) = (&table.schema, &table.name);
+                target.rules.has_rows(schema, name) && base_rules.has_rows(schema, name)
+            };
+            let old = find(&self.definition.live, &folder)?;
+            let new = find(self.definition.goal_model(), &folder)?;
+            match old.or(new) {
+                None if self.change.next.tree.within(&folder).is_empty() => {}
+                None => {
+                    let first = self.change.next.tree.within(&folder).first().map_or(&folder, |entry| &entry.path);
+                    return Err(Error::input(first, None, "the pushed schema has no such table"));
+                }
+                Some(table) if managed(&table) => {
+                    let (old, new) = (old.cloned(), new.cloned());
+                    self.stage_table(&folder, old.as_ref(), new.as_ref())?;
+                }
+                Some(table) => {
+                    self.notes.push(format!("{}: its rows are not managed on both sides; left alone", table.qualified));
+                }
+            }
+        }
+        self.tables.sort_by(|a, b| a.rows.qualified.cmp(&b.rows.qualified));
+        Ok(())
+    }
+
+    fn stage_table(&mut self, folder: &StatePath, old: Option<&Table>, new: Option<&Table>) -> Result<()> {
+        self.cx.check()?;
+        let source = Source { change: self.change, folder, cx: self.cx };
+        let changes = source.changes()?;
+        let (before, after) = (changes.base_header().cloned(), changes.next_header().cloned());
+        drop(changes);
+        if let (Some(table), true) = (new, self.change.next.tree.within(folder).is_empty()) {
+            let missing =
+                format!("the rows of {} are missing; a table without rows has a first line still", table.qualified);
+            return Err(Error::input(folder, None, missing));
+        }
+        let first = self.change.next.tree.within(folder).first().map_or(folder, |entry| &entry.path);
+        if let (Some(table), Some(header)) = (new, &after) {
+            check_header(table, header).map_err(|message| Error::input(first, 1, message))?;
+        }
+        let number = self.tables.len();
+        let qualified = old.or(new).map(|table| table.qualified.clone()).unwrap_or_default();
+        self.cx.progress.begin(&qualified, None);
+        let kept = match (old, new, &after) {
+            (Some(old), Some(new), Some(header)) => kept(old, new, header),
+            _ => Vec::new(),
+        };
+        let mut rows = Touched { number, qualified, old: None, new: None, kept };
+        let any = before.clone().or_else(|| after.clone());
+        if let (Some(table), Some(header)) = (old, any.as_ref()) {
+            let header = before.as_ref().unwrap_or(header);
+            let staging = Staging::create(&mut self.session, format!("pg_temp.old_{number}"), table, header)?;
+            source.load(&mut self.session, &staging, Which::Old, &mut self.files)?;
+            rows.old = Some(staging);
+        }
+        let header = after.or(before);
+        if let (Some(table), Some(header), None) = (new, &header, &self.definition.goal) {
+            let staging = Staging::create(&mut self.session, format!("pg_temp.new_{number}"), table, header)?;
+            source.load(&mut self.session, &staging, Which::New, &mut self.files)?;
+            rows.new = Some(staging);
+        }
+        self.cx.progress.end();
+        let header = header.filter(|_| new.is_some());
+        self.tables.push(TouchedTable { folder: folder.clone(), header, rows });
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL session_replication_role = replica; \
+             SET LOCAL lock_timeout = {}",
+            LOCK_TIMEOUT.as_millis()
+        );
+        self.session.run("begin", &begin)?;
+        // In the order of names, so that two who do this wait for each other and not for ever.
+        for name in self.definition.tables_to_lock(self.tables.iter().map(|table| table.rows.qualified.as_str())) {
+            let context = format!("lock {}", name.qualified);
+            self.session.run(&context, &format!("LOCK TABLE ONLY {} IN {} MODE", name.qualified, name.mode))?;
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self) -> Result<()> {
+        let mut conflicts = Conflicts::default();
+        for table in &self.tables {
+            table.rows.conflicts(&mut self.session, &mut conflicts)?;
+            if table.header.is_none() {
+                table.rows.unseen(&mut self.session, &mut conflicts)?;
+            }
+        }
+        conflicts.check()
+    }
+
+    /// The names of the touched tables that are in a model, with what they are partitions of, for their triggers.
+    fn names(&self, model: &Model) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        for table in &self.tables {
+            let mut name = Some(&table.rows.qualified);
+            while let Some(table) = name.and_then(|name| model.tables.get(name)) {
+                names.insert(table.qualified.clone());
+                name = table.partition_of.as_ref();
+            }
+        }
+        names.into_iter().collect()
+    }
+
+    fn swap(&mut self) -> Result<()> {
+        let names = self.names(&self.definition.live);
+        let quiet = Quiet::new(&mut self.session, &names)?;
+        if self.definition.goal.is_none() {
+            let touched: Vec<&Touched> = self.tables.iter().map(|table| &table.rows).collect();
+            foreign_keys::lock_parents(&mut self.session, &self.definition.live, &touched)?;
+        }
+        for table in &self.tables {
+            table.rows.keep(&mut self.session)?;
+        }
+        for table in &self.tables {
+            table.rows.delete(&mut self.session)?;
+        }
+        if self.definition.goal.is_none() {
+            self.insert()?;
+            return quiet.restore(&mut self.session);
+        }
+        quiet.restore(&mut self.session)?;
+        for old in self.tables.iter().filter_map(|table| table.rows.old.as_ref()) {
+            old.release_types(&mut self.session)?;
+        }
+        self.definition.before_rows(&mut self.session)?;
+        self.stage_late()?;
+        let names = self.names(self.definition.goal_model());
+        let quiet = Quiet::new(&mut self.session, &names)?;
+        self.insert()?;
+        quiet.restore(&mut self.session)?;
+        self.definition.after_rows(&mut self.session)
+    }
+
+    /// Stages the new rows once the tables have their new columns and types.
+    fn stage_late(&mut self) -> Result<()> {
+        let Some(Goal { model, .. }) = &self.definition.goal else { return Ok(()) };
+        for table in &mut self.tables {
+            let (Some(header), Some(goal)) = (&table.header, model.tables.get(&table.rows.qualified)) else { continue };
+            let source = Source { change: self.change, folder: &table.folder, cx: self.cx };
+            let name = format!("pg_temp.new_{}", table.rows.number);
+            let staging = Staging::create(&mut self.session, name, goal, header)?;
+            source.load(&mut self.session, &staging, Which::New, &mut self.files)?;
+            table.rows.new = Some(staging);
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self) -> Result<()> {
+        let model = self.definition.goal_model();
+        for table in &self.tables {
+            let Some(goal) = model.tables.get(&table.rows.qualified) else { continue };
+            self.cx.check()?;
+            table.rows.insert(&mut self.session, insert_target(model, goal), &self.files)?;
+        }
+        Ok(())
+    }
+
+    fn move_sequences(&mut self) -> Result<()> {
+        let model = self.definition.goal_model();
+        for MovedSequence { entry, base } in &self.sequences {
+            let here = |s: &&super::schema::Sequence| s.schema == entry.schema && s.name == entry.name;
+            match model.sequences.values().find(here) {
+                Some(sequence) => sequences::apply(&mut self.session, sequence, *base, entry.position)?,
+                None => {
+                    let message = format!("{}.{}: the pushed schema has no such sequence", entry.schema, entry.name);
+                    return Err(Error::input(&sequences::folder()?, None, message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lock_and_write(&mut self) -> Result<()> {
+        self.begin()?;
+        self.definition.check_unmoved(&mut self.session)?;
+        self.compare()?;
+        self.swap()?;
+        self.move_sequences()?;
+        let touched: Vec<&Touched> = self.tables.iter().map(|table| &table.rows).collect();
+        foreign_keys::check(&mut self.session, self.definition.goal_model(), &touched, &self.files)?;
+        self.definition.check_reached(&mut self.session)?;
+        let done = format!("CREATE SCHEMA {}", ident(&done_schema(self.change.op)));
+        self.session.run("mark the transaction", &done)
+    }
+}
+
+impl Staged for Differential<'_> {
+    fn lock(&mut self) -> Result<Record> {
+        let start = Instant::now();
+        self.lock_and_write().map_err(|error| as_timeout(error, start))?;
+        Ok(Record::default())
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<Committed> {
+        self.session.run("commit", "COMMIT")?;
+        let notes = self.notes.iter().cloned().chain(self.definition.notes()).collect();
+        Ok(Committed { notes })
+    }
+
+    /// What was staged is temporary, and what was written is in an open transaction; both end with the session.
+    fn abort(mut self: Box<Self>) -> Result<()> {
+        self.session.run("roll back", "ROLLBACK")
+    }
+}
+
+impl Drop for Differential<'_> {
+    fn drop(&mut self) {
+        // Closing the session does it too, but a little later. After a commit it does nothing.
+        if let Err(error) = self.session.run("roll back", "ROLLBACK") {
+            tracing::debug!(%error, "the session ended before the roll back");
+        }
+    }
+}
+
+/// A lock that was not given, or a deadlock that the server resolved, as the time-out that it is.
+fn as_timeout(error: Error, start: Instant) -> Error {
+    let waited = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
+    match (&error, code(&error)) {
+        (Error::Engine { context, .. }, Some(code)) if waited.contains(code) => {
+            Error::Timeout { what: format!("PostgreSQL, asked to {context},"), after: start.elapsed() }
+        }
+        _ => error,
+    }
+}
+
+/// The table whose rows stand in a folder.
+fn find<'m>(model: &'m Model, wanted: &StatePath) -> Result<Option<&'m Table>> {
+    for table in model.tables.values().filter(|table| table.kind == TableKind::Ordinary) {
+        if folder(&table.schema, &table.name)? == *wanted {
+            return Ok(Some(table));
+        }
+    }
+    Ok(None)
+}
+
+/// The columns whose live values stay: they are there before and after, can be written, and the files do not have them.
+fn kept(old: &Table, new: &Table, header: &Header) -> Vec<Kept> {
+    let column = |after: &Column| {
+        let before = old.columns.iter().find(|column| column.name == after.name)?;
+        let stays = !before.generated && !after.generated && !header.columns.contains(&after.name);
+        let plain = is_own(before) && before.type_kind != 'd' && before.type_name == after.type_name;
+        stays.then(|| Kept { name: after.name.clone(), by_text: (!plain).then(|| after.type_name.clone()) })
+    };
+    new.columns.iter().filter_map(column).collect()
+}
+
+/// The sequences that a push moves, with where base has them.
+fn moved_sequences(change: &Change<'_>, cx: &Cx<'_>) -> Result<Vec<MovedSequence>> {
+    let base = change.base.as_ref().map(|base| base.tree);
+    let mut changes = Changes::new(base, Some(change.next.tree), &sequences::folder()?, Limits::default(), cx)?;
+    let mut moved = Vec::new();
+    while let Some(row) = changes.next()? {
+        let (old, new) = match row {
+            RowChange::Added { line, place } => (None, Some((line, place))),
+            RowChange::Changed { old, new, place } => (Some(old), Some((new, place))),
+            RowChange::Removed { .. } => (None, None),
+        };
+        if let Some((line, place)) = new {
+            let bad = || Error::input(place.file, place.line, "not the value of a sequence");
+            let entry = sequences::parse(line).ok_or_else(bad)?;
+            let base = old.and_then(sequences::parse).map(|entry| entry.position);
+            moved.push(MovedSequence { entry, base });
+        }
+    }
+    Ok(moved)
+}

@@ -1,0 +1,84 @@
+//! Which files a state has, and the check of those that are pushed.
+
+use std::collections::BTreeSet;
+
+use super::schema_files::SchemaFiles;
+use super::sequences;
+use crate::rows::{self, Limits, Reader};
+use crate::{Cx, Error, Mode, Result, StatePath, Tree};
+
+/// What a file is part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The attributes for git.
+    Attributes,
+    /// The definition of an object.
+    Schema,
+    /// The rows of a table, by its folder.
+    Rows(StatePath),
+    /// The values of the sequences.
+    Sequences,
+}
+
+/// What a file is part of; `None` where it is none of ours.
+pub(super) fn part(path: &StatePath) -> Option<Part> {
+    let parts: Vec<&[u8]> = path.components().collect();
+    match parts.as_slice() {
+        [b".gitattributes"] => Some(Part::Attributes),
+        [b"schema", _, ..] => Some(Part::Schema),
+        [b"data", table, _, ..] => StatePath::new([b"data/", *table].concat()).ok().map(Part::Rows),
+        [b"sequences", _, ..] => Some(Part::Sequences),
+        _ => None,
+    }
+}
+
+/// Checks a pushed tree by itself.
+pub(super) fn check(next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+    let mut folders = BTreeSet::new();
+    for entry in next.entries() {
+        if entry.mode != Mode::File {
+            return Err(Error::input(&entry.path, None, "not a plain file"));
+        }
+        match part(&entry.path) {
+            Some(Part::Rows(folder)) => drop(folders.insert(folder)),
+            Some(_) => {}
+            None => return Err(Error::input(&entry.path, None, "not a file of a PostgreSQL state")),
+        }
+    }
+    SchemaFiles::of(next)?.check()?;
+    for folder in folders {
+        rows::check(next, &folder, Limits::default(), cx)?;
+    }
+    check_sequences(next, cx)
+}
+
+fn check_sequences(next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+    let folder = sequences::folder()?;
+    let Some(first) = next.within(&folder).first() else { return Ok(()) };
+    let (header, _) = rows::check(next, &folder, Limits::default(), cx)?;
+    if header != sequences::header() {
+        return Err(Error::input(&first.path, 1, format!("must be: {}", sequences::header().to_line())));
+    }
+    let mut reader = Reader::new(next, &folder, Limits::default())?;
+    while let Some(line) = reader.next()? {
+        if sequences::parse(line.bytes).is_none() {
+            return Err(Error::input(line.file, line.number, "not the value of a sequence"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_has_its_part() {
+        let part = |path: &str| part(&StatePath::new(path).unwrap());
+        assert_eq!(part(".gitattributes"), Some(Part::Attributes));
+        assert_eq!(part("data/a.b/x/y.tsv"), Some(Part::Rows(StatePath::new("data/a.b").unwrap())));
+        for other in ["data/rows.tsv", "schema", "x", "data", "sequences", "a/.gitattributes"] {
+            assert_eq!(part(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Pushed schema files, as the server understands them.
+
+use std::collections::BTreeSet;
+
+use super::layout::{Part, part};
+use super::recover::session_name;
+use super::schema::scratch::{self, Source};
+use super::schema::{self, Database, Model};
+use super::session::Session;
+use super::settings::Target;
+use crate::{OpId, Result, StatePath, Tree};
+
+/// The most that the file of one object may have, in bytes.
+pub(super) const LONGEST_FILE: u64 = 16 << 20;
+
+/// The schema files of a tree.
+#[derive(Debug)]
+pub(super) struct SchemaFiles(Vec<(StatePath, Vec<u8>)>);
+
+impl SchemaFiles {
+    /// Reads them.
+    pub fn of(tree: &dyn Tree) -> Result<Self> {
+        let schema = tree.entries().iter().filter(|entry| part(&entry.path) == Some(Part::Schema));
+        let read = |path: &StatePath| Ok((path.clone(), tree.read(path, LONGEST_FILE)?));
+        schema.map(|entry| read(&entry.path)).collect::<Result<_>>().map(SchemaFiles)
+    }
+
+    fn sources<'a>(&'a self, changed: &'a BTreeSet<StatePath>) -> impl Iterator<Item = Source<'a>> {
+        self.0.iter().map(|(path, bytes)| Source { path, bytes, changed: changed.contains(path) })
+    }
+
+    /// Checks them without a server.
+    pub fn check(&self) -> Result<()> {
+        scratch::check(self.sources(&BTreeSet::new()))
+    }
+
+    /// With what the database was created; as the server's own where they do not say it.
+    pub fn database(&self, maintenance: &mut Session) -> Result<Database> {
+        match scratch::database(self.sources(&BTreeSet::new()))? {
+            Some(database) => Ok(database),
+            None => Ok(schema::read(maintenance.client())?.database),
+        }
+    }
+
+    /// Loads them into a scratch database of the operation and reads them back. The functions of the changed ones are
+    /// checked.
+    pub fn load(&self, target: &Target, op: &OpId, like: &Database, changed: &BTreeSet<StatePath>) -> Result<Model> {
+        let name = session_name(op);
+        let mut maintenance = Session::maintenance(target, &name)?;
+        let mut connect = |database: &str| Session::connect(target, database, &name).map(Session::into_client);
+        let sources: Vec<Source<'_>> = self.sources(changed).collect();
+        scratch::load(maintenance.client(), &mut connect, op, like, &sources)
+    }
+
+    /// The paths of all.
+    pub fn paths(&self) -> BTreeSet<StatePath> {
+        self.0.iter().map(|(path, _)| path.clone()).collect()
+    }
+}

@@ -1,0 +1,235 @@
+//! Rows that differ, in temporary tables of the session: `old_N` and `new_N` for the N-th table that a push touches.
+//!
+//! Their columns are typed, so that the server itself brings values that a person wrote (`1.0e3`, `2024-1-5`) into the form in
+//! which it prints its own. Rows are compared by that text: `=` would take 1.0 for 1.00 and -0 for 0, and json or
+//! point have none.
+
+use super::copy;
+use super::schema::{Column, Table};
+use super::session::{Session, server_error};
+use super::sql::{ident, list};
+use super::table::{is_own, own_equality, printed};
+use crate::rows::{Changes, Comparator, Counts, Header, Limits, Place, RowChange};
+use crate::{Change, Cx, Error, Result, StatePath};
+
+/// Which rows: those of base, or those of next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Old,
+    New,
+}
+
+/// A table of staged rows. Its columns are `n` (the number of the change; both rows of a changed one have the same),
+/// `file` and `line` (where it stands), and `c1`, `c2`, ... for the columns of the files.
+#[derive(Clone, Debug)]
+pub(super) struct Staging {
+    /// Its name in SQL.
+    pub name: String,
+    /// The columns of the files.
+    pub columns: Vec<Column>,
+    /// The key of the files: indexes of columns; empty for a bag.
+    pub key: Vec<(usize, Comparator)>,
+}
+
+impl Staging {
+    /// Creates an empty one.
+    pub fn create(session: &mut Session, name: String, table: &Table, header: &Header) -> Result<Self> {
+        let column = |name: &String| {
+            let found = table.columns.iter().find(|column| column.name == *name);
+            let missing =
+                || Error::Engine { context: format!("stage {}", table.qualified), source: "no column".into() };
+            found.cloned().ok_or_else(missing)
+        };
+        let columns: Vec<Column> = header.columns.iter().map(column).collect::<Result<_>>()?;
+        let typed = columns.iter().enumerate().map(|(at, column)| {
+            let collation = column.collation.iter().map(|name| format!(" COLLATE {name}")).collect::<String>();
+            format!(", c{} {}{collation}", at + 1, column.type_name)
+        });
+        let sql =
+            format!("CREATE TEMPORARY TABLE {name} (n bigint, file int, line bigint{})", typed.collect::<String>());
+        session.run(&format!("stage {}", table.qualified), &sql)?;
+        Ok(Staging { name, columns, key: header.key.clone() })
+    }
+
+    /// Lets go of the types that the application made, so that they can be altered; their values stay as text.
+    pub fn release_types(&self, session: &mut Session) -> Result<()> {
+        for (at, column) in self.columns.iter().enumerate() {
+            let value = format!("c{}", at + 1);
+            let to = match (is_own(column), column.type_kind) {
+                (true, 'd') => column.base_type.clone(),
+                (true, _) => continue,
+                (false, _) => format!("text USING {}", printed(&value)),
+            };
+            let sql = format!("ALTER TABLE {} ALTER {value} TYPE {to}", self.name);
+            session.run("let go of a type", &sql)?;
+        }
+        Ok(())
+    }
+
+    /// The column `at` of the staging table.
+    fn value(&self, alias: &str, at: usize) -> String {
+        format!("{alias}.c{}", at + 1)
+    }
+
+    /// The column of the staging table that holds a column of the table.
+    pub fn value_of(&self, alias: &str, name: &str) -> Option<String> {
+        self.columns.iter().position(|column| column.name == name).map(|at| self.value(alias, at))
+    }
+
+    /// A whole row as text, as the output functions print it.
+    pub fn text(&self, alias: &str) -> String {
+        let all = list(0..self.columns.len(), |at| self.value(alias, at));
+        format!("ROW({all})::text COLLATE \"C\"")
+    }
+
+    /// The same columns of the table itself.
+    pub fn live_text(&self, alias: &str) -> String {
+        let all = list(&self.columns, |column| format!("{alias}.{}", ident(&column.name)));
+        format!("ROW({all})::text COLLATE \"C\"")
+    }
+
+    /// Whether a row of the table has the key whose values `key` prints, by the number of the key column.
+    pub fn has_key(&self, live: &str, key: impl Fn(usize) -> String) -> String {
+        let one = |(number, (at, comparator)): (usize, &(usize, Comparator))| {
+            let column = &self.columns[*at];
+            let (live, key) = (format!("{live}.{}", ident(&column.name)), key(number));
+            let alike = format!("pg_catalog.concat({live}) = pg_catalog.concat({key})");
+            match (own_equality(column), comparator) {
+                (true, Comparator::Number) => format!("{live} = {key}"),
+                // The files tell rows apart that the type does not, by case or collation.
+                (true, _) => format!("{live} = {key} AND {alike}"),
+                (false, _) => alike,
+            }
+        };
+        self.key.iter().enumerate().map(one).collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Whether a row of the table is one of this table, by its key or in a bag by the whole row.
+    pub fn is_row(&self, live: &str, alias: &str) -> String {
+        match self.key.is_empty() {
+            true => format!("{} = {}", self.live_text(live), self.text(alias)),
+            false => self.has_key(live, |number| self.value(alias, self.key[number].0)),
+        }
+    }
+
+    /// The value of a key column.
+    pub fn key_value(&self, alias: &str, number: usize) -> String {
+        self.value(alias, self.key[number].0)
+    }
+}
+
+/// The files whose rows were staged, in the order of their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Files(Vec<StatePath>);
+
+impl Files {
+    fn number(&mut self, path: &StatePath) -> usize {
+        match self.0.iter().rposition(|other| other == path) {
+            Some(at) => at,
+            None => {
+                self.0.push(path.clone());
+                self.0.len() - 1
+            }
+        }
+    }
+
+    /// A file by the number that a staging table holds.
+    pub fn get(&self, number: &str) -> Option<&StatePath> {
+        self.0.get(number.parse::<usize>().ok()?)
+    }
+}
+
+/// The changes of one table, and how to read them again.
+#[derive(Debug)]
+pub(super) struct Source<'a> {
+    pub change: &'a Change<'a>,
+    pub folder: &'a StatePath,
+    pub cx: &'a Cx<'a>,
+}
+
+impl Source<'_> {
+    /// Reads them from the start.
+    pub fn changes(&self) -> Result<Changes> {
+        let base = self.change.base.as_ref().map(|base| base.tree);
+        Changes::new(base, Some(self.change.next.tree), self.folder, Limits::default(), self.cx)
+    }
+
+    /// Hands out one side of each change with the number of the change, and counts.
+    fn each(&self, which: Which, mut take: impl FnMut(u64, Place<'_>, &[u8]) -> Result<()>) -> Result<Counts> {
+        let (mut changes, mut counts, mut number) = (self.changes()?, Counts::default(), 0);
+        while let Some(change) = changes.next()? {
+            number += 1;
+            if number % 1024 == 0 {
+                self.cx.check()?;
+            }
+            let (old, new, place) = match change {
+                RowChange::Added { line, place } => (None, Some(line), place),
+                RowChange::Removed { line, place } => (Some(line), None, place),
+                RowChange::Changed { old, new, place } => (Some(old), Some(new), place),
+            };
+            match (old, new) {
+                (None, _) => counts.added += 1,
+                (_, None) => counts.removed += 1,
+                _ => counts.changed += 1,
+            }
+            if let Some(line) = if which == Which::Old { old } else { new } {
+                take(number, place, line)?;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Loads one side into a staging table.
+    pub fn load(&self, session: &mut Session, to: &Staging, which: Which, files: &mut Files) -> Result<Counts> {
+        let context = format!("stage the rows of {}", self.folder);
+        let mut counts = Counts::default();
+        let copied = copy::into(session, &context, &format!("COPY {} FROM STDIN", to.name), |out| {
+            counts = self.each(which, |number, place, line| {
+                copy::check_end(line).map_err(|message| Error::input(place.file, place.line, message))?;
+                let tab = if to.columns.is_empty() { "" } else { "\t" };
+                let written = write!(out, "{number}\t{}\t{}{tab}", files.number(place.file), place.line)
+                    .and_then(|()| out.write_all(line))
+                    .and_then(|()| out.write_all(b"\n"));
+                written.map_err(super::session::failed_io(context.clone()))
+            })?;
+            Ok(())
+        });
+        copied.map_err(|error| self.located(which, error))?;
+        session.run(&context, &format!("ANALYZE {}", to.name))?;
+        Ok(counts)
+    }
+
+    /// An error of a COPY as one of the line that it is about.
+    fn located(&self, which: Which, error: Error) -> Error {
+        match (copy::failed_row(&error), server_error(&error).map(|db| db.message().to_owned())) {
+            (Some(row), Some(message)) => self.at(which, row, message, error),
+            _ => error,
+        }
+    }
+
+    /// An error at the place of the row that was sent as number `row`.
+    fn at(&self, which: Which, row: u64, message: String, cause: Error) -> Error {
+        let (mut number, mut found) = (0, None);
+        let again = self.each(which, |_, place, _| {
+            number += 1;
+            if number == row {
+                found = Some((place.file.clone(), place.line));
+            }
+            Ok(())
+        });
+        match (found, again) {
+            (Some((file, line)), _) => input(file, line, message, Some(cause)),
+            (None, Err(error)) => error,
+            (None, Ok(_)) => cause,
+        }
+    }
+}
+
+/// An error at a line, with what caused it.
+pub(super) fn input(file: StatePath, line: u64, message: String, cause: Option<Error>) -> Error {
+    let source = cause.map(|error| match error {
+        Error::Engine { source, .. } => source,
+        other => other.into(),
+    });
+    Error::Input { file, line: Some(line), message, source }
+}

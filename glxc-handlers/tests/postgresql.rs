@@ -1,0 +1,20 @@
+//! The PostgreSQL handler, against a real server.
+#![cfg(feature = "postgresql")]
+#![allow(missing_docs, clippy::print_stderr, dead_code)]
+
+mod common;
+#[path = "postgresql/harness.rs"]
+mod harness;
+
+#[path = "postgresql/conformance.rs"]
+mod conformance;
+#[path = "postgresql/differential.rs"]
+mod differential;
+#[path = "postgresql/export.rs"]
+mod export;
+#[path = "postgresql/load.rs"]
+mod load;
+#[path = "postgresql/recover.rs"]
+mod recover;
+#[path = "postgresql/schema.rs"]
+mod schema;

@@ -1,0 +1,129 @@
+//! Pushes that change the schema, alone and with rows.
+
+use glxc_handlers::{Error, MemoryTree};
+
+use crate::harness::{End, Subject, added, assert_same, chain, edited, path, text};
+
+const ORDERS: &str = "data/public.orders/rows.tsv";
+const ORDERS_SQL: &str = "schema/tables/public.orders.sql";
+
+/// What the files are once somebody has changed the live database: the easiest way to write them.
+fn files_after(shop: &Subject, sql: &str) -> (MemoryTree, MemoryTree) {
+    let base = shop.export();
+    let mut copy = shop.beside(&format!("{}_edit", shop.database));
+    copy.must_push(None, &base);
+    copy.run(sql);
+    let next = copy.export();
+    copy.cluster.connect("postgres").batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", copy.database)).unwrap();
+    copy.database.clear();
+    (base, next)
+}
+
+#[test]
+fn schema_and_rows_change_together() {
+    let Some(shop) = Subject::shop("schema_rows") else { return };
+    let (base, next) = files_after(
+        &shop,
+        "ALTER TABLE orders ADD COLUMN paid boolean NOT NULL DEFAULT false; UPDATE orders SET paid = true WHERE id < 5; \
+         ALTER TABLE items DROP COLUMN sku; DROP TABLE products; DROP TABLE event_notes; \
+         ALTER TYPE mood ADD VALUE 'great'; CREATE TABLE tags (id int PRIMARY KEY, order_id int NOT NULL REFERENCES orders); \
+         INSERT INTO tags SELECT n, n FROM generate_series(1, 10) n; CREATE INDEX ON tags (order_id); \
+         ALTER TABLE every_type ALTER i2 TYPE int; CREATE VIEW paid AS SELECT id FROM orders WHERE paid; DELETE FROM audit",
+    );
+    let next = added(&next, "data/public.customers/rows.tsv", "9\tnine@example.org\tNine\t\\N\tgreat\n");
+    shop.must_push(Some(&base), &next);
+    assert_same(&shop.export(), &next);
+    assert_eq!(shop.ask("SELECT count(*) FROM audit"), "0");
+    let back = shop.beside("schema_rows");
+    back.must_push(Some(&next), &base);
+    assert_same(&shop.export(), &base);
+}
+
+#[test]
+fn live_rows_stay_when_only_the_schema_changes() {
+    let Some(shop) = Subject::shop("schema_only") else { return };
+    let base = shop.export();
+    let next = edited(
+        &base,
+        ORDERS_SQL,
+        "    note character varying(20),\n",
+        "    note character varying(20),\n    flag int DEFAULT 7,\n",
+    );
+    shop.push_to(Some(&base), &next, End::Commit, |_| shop.run("UPDATE orders SET note = 'live' WHERE id = 8"))
+        .unwrap();
+    assert_eq!(shop.ask("SELECT note || flag FROM orders WHERE id = 8"), "live7");
+    assert_eq!(shop.ask("SELECT count(*) FROM audit"), "1", "of the application's own write");
+    // The pushed file is not as we write it, and the next push relies on it.
+    let further = edited(&next, ORDERS, "7\t2\t2024-01-08\torder 7\n", "7\t2\t2024-01-08\tpushed\n");
+    shop.must_push(Some(&next), &further);
+    assert_eq!(
+        shop.ask("SELECT note || flag FROM orders WHERE id = 7"),
+        "pushed7",
+        "a column that the files do not have stays"
+    );
+}
+
+#[test]
+fn other_objects_that_live_changed_stay() {
+    let Some(shop) = Subject::shop("schema_drift") else { return };
+    let base = shop.export();
+    shop.run("CREATE TABLE drift (x int); CREATE VIEW v AS SELECT 1 AS one");
+    let next = edited(&base, ORDERS_SQL, "    note character varying(20),\n", "    note character varying(30),\n");
+    shop.must_push(Some(&base), &next);
+    assert_eq!(shop.ask("SELECT one FROM v"), "1");
+    assert!(text(&shop.export(), ORDERS_SQL).contains("character varying(30)"));
+}
+
+#[test]
+fn the_same_object_on_both_sides_is_declined() {
+    let Some(shop) = Subject::shop("schema_conflict") else { return };
+    let base = shop.export();
+    let next = edited(&base, ORDERS_SQL, "    note character varying(20),\n", "    note character varying(30),\n");
+    shop.run("ALTER TABLE orders ALTER note TYPE varchar(40)");
+    let error = shop.declined(Some(&base), &next);
+    assert!(matches!(&error, Error::Changed { first, total: 1 } if first[0] == ORDERS_SQL), "{}", chain(&error));
+    shop.run("ALTER TABLE orders ALTER note TYPE varchar(20)");
+    let error = shop
+        .push_to(Some(&base), &next, End::Commit, |_| shop.run("ALTER TABLE orders ALTER note TYPE varchar(50)"))
+        .unwrap_err();
+    assert!(matches!(&error, Error::Changed { first, .. } if first[0] == ORDERS_SQL), "{}", chain(&error));
+    assert_eq!(
+        shop.ask("SELECT atttypmod FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'note'"),
+        "54"
+    );
+}
+
+#[test]
+fn a_table_with_unseen_rows_is_not_dropped() {
+    let Some(shop) = Subject::shop("schema_unseen") else { return };
+    let base = shop.export();
+    let next = base.without(&path("schema/tables/public.log.sql")).without(&path("data/public.log/rows.tsv"));
+    shop.run("INSERT INTO log VALUES (now(), '{}')");
+    let error = shop.declined(Some(&base), &next);
+    assert!(matches!(&error, Error::Changed { first, .. } if first[0].contains("public.log")), "{}", chain(&error));
+    shop.run("DELETE FROM log WHERE message::text = '{}'");
+    shop.must_push(Some(&base), &next);
+    assert_same(&shop.export(), &next);
+}
+
+#[test]
+fn a_schema_that_the_rows_do_not_fit_is_declined() {
+    let Some(shop) = Subject::shop("schema_misfit") else { return };
+    let base = shop.export();
+    let live = |next: &MemoryTree| {
+        let error = shop.declined(Some(&base), next);
+        assert_same(&shop.export(), &base);
+        chain(&error)
+    };
+    let not_null = edited(
+        &base,
+        "schema/tables/public.customers.sql",
+        "last_seen timestamp with time zone",
+        "last_seen timestamp with time zone NOT NULL",
+    );
+    assert!(live(&not_null).contains("contains null values"), "{}", live(&not_null));
+    let broken = edited(&base, ORDERS_SQL, "    note character varying(20),\n", "    note character varyin(20),\n");
+    assert!(live(&broken).contains("schema/tables/public.orders.sql:"), "{}", live(&broken));
+    let hostile = base.with(&path("schema/functions/public.x.sql"), "COMMIT;\n");
+    assert!(live(&hostile).contains("schema/functions/public.x.sql:1"), "{}", live(&hostile));
+}
