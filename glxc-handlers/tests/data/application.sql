@@ -55,7 +55,7 @@ CREATE TABLE shop.customer (
     changed timestamptz DEFAULT now(),
     active boolean DEFAULT true,
     CONSTRAINT name_not_empty CHECK (name <> '')
-) WITH (fillfactor = 80, autovacuum_enabled = false, toast.autovacuum_enabled = false);
+) WITH (autovacuum_enabled = false, fillfactor = 80, toast.autovacuum_enabled = false);
 ALTER TABLE shop.customer ALTER COLUMN name SET STATISTICS 500, ALTER COLUMN tags SET STORAGE EXTERNAL,
     ALTER COLUMN name SET (n_distinct = -0.5);
 COMMENT ON TABLE shop.customer IS 'who buys';

@@ -1,118 +1,11 @@
-//! The schema of PostgreSQL databases, against a real server.
-#![cfg(feature = "postgresql")]
-#![allow(missing_docs, clippy::print_stderr, dead_code)]
+//! Every kind of change, forth and back.
 
-mod common;
+use std::collections::BTreeSet;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Once;
+use glxc_handlers::postgresql::schema;
 
-use common::postgres::Cluster;
-use glxc_handlers::postgresql::schema::scratch::{self, Source};
-use glxc_handlers::postgresql::schema::{self, Database, Model, Plan};
-use glxc_handlers::{Error, OpId, StatePath};
-use postgres::Client;
-
-const APPLICATION: &str = include_str!("data/application.sql");
-
-fn read(client: &mut Client) -> Model {
-    client.batch_execute(schema::PINNED).unwrap();
-    schema::read(client).unwrap()
-}
-
-/// Creates the roles of the application, which all databases share.
-fn roles(cluster: &Cluster) {
-    static ONCE: Once = Once::new();
-    let statements = r#"CREATE ROLE app_owner; CREATE ROLE app_reader; CREATE ROLE "App Writer""#;
-    ONCE.call_once(|| cluster.connect("postgres").batch_execute(statements).unwrap());
-}
-
-/// The files of a database.
-fn files(client: &mut Client) -> Files {
-    both(client).1
-}
-
-/// The model of a database and its files.
-fn both(client: &mut Client) -> (Model, Files) {
-    let model = read(client);
-    let files = schema::files(&model).unwrap().into_iter().collect();
-    (model, files)
-}
-
-type Files = BTreeMap<StatePath, Vec<u8>>;
-
-/// Loads files by way of a scratch database.
-fn load(cluster: &Cluster, files: &Files, op: &str) -> Result<Model, Error> {
-    let mut admin = cluster.connect("postgres");
-    let sources: Vec<Source<'_>> = files.iter().map(|(path, bytes)| Source { path, bytes, changed: true }).collect();
-    let like = Database {
-        encoding: "UTF8".into(),
-        collate: "C.UTF-8".into(),
-        ctype: "C.UTF-8".into(),
-        provider: "c".into(),
-        ..Database::default()
-    };
-    let mut connect = |name: &str| Ok(cluster.connect(name));
-    let loaded = scratch::load(&mut admin, &mut connect, &OpId::new(op).unwrap(), &like, &sources);
-    let left = "SELECT count(*) FROM pg_database WHERE datname = $1";
-    assert_eq!(admin.query_one(left, &[&format!("glxc_{op}")]).unwrap().get::<_, i64>(0), 0);
-    loaded
-}
-
-#[track_caller]
-fn assert_same(left: &Files, right: &Files) {
-    for path in left.keys().chain(right.keys()) {
-        let text = |files: &Files| files.get(path).map_or("(none)".into(), |b| String::from_utf8_lossy(b).into_owned());
-        assert_eq!(text(left), text(right), "{path}");
-    }
-}
-
-#[test]
-fn files_are_read_back_as_they_were_written() {
-    let Some(cluster) = common::postgres::shared() else { return };
-    roles(cluster);
-    let mut client = cluster.create("app");
-    cluster.psql("app", APPLICATION);
-    let written = files(&mut client);
-    assert!(written.len() > 40);
-    assert_same(&written, &files(&mut client));
-    let loaded = load(cluster, &written, "00000000000000a1").unwrap_or_else(|e| panic!("{e}"));
-    let once: Files = schema::files(&loaded).unwrap().into_iter().collect();
-    let again = load(cluster, &once, "00000000000000a2").unwrap();
-    assert_same(&once, &schema::files(&again).unwrap().into_iter().collect());
-    assert_same(&written, &once);
-}
-
-/// Applies a plan in one transaction.
-fn apply(client: &mut Client, plan: &Plan) {
-    client.batch_execute("BEGIN").unwrap();
-    run(client, plan);
-    client.batch_execute("COMMIT").unwrap();
-}
-
-/// Runs a plan in the transaction that is open.
-fn run(client: &mut Client, plan: &Plan) {
-    client.batch_execute("SET LOCAL check_function_bodies = off").unwrap();
-    for statement in plan.before_rows.iter().chain(&plan.after_rows) {
-        if let Err(error) = client.batch_execute(statement) {
-            panic!("{statement}\n{:?}\nof {plan:#?}", error.as_db_error());
-        }
-    }
-}
-
-#[test]
-fn an_empty_database_becomes_the_application() {
-    let Some(cluster) = common::postgres::shared() else { return };
-    roles(cluster);
-    let mut client = cluster.create("original");
-    cluster.psql("original", APPLICATION);
-    let model = read(&mut client);
-    let mut copy = cluster.create("copy");
-    let plan = schema::plan(&read(&mut copy), &model).unwrap();
-    apply(&mut copy, &plan);
-    assert_same(&files(&mut client), &files(&mut copy));
-    assert!(schema::plan(&read(&mut copy), &model).unwrap().is_empty());
-}
+use crate::common::postgres::{self, Cluster};
+use crate::{apply, assert_same, both, files, read, roles, run};
 
 /// A small schema in which things hang on each other.
 const SMALL: &str = r#"
@@ -327,7 +220,7 @@ const CHANGES: &[(&str, &str)] = &[
 
 #[test]
 fn each_change_leads_to_what_is_pushed() {
-    let Some(cluster) = common::postgres::shared() else { return };
+    let Some(cluster) = postgres::shared() else { return };
     roles(cluster);
     cluster.create("small");
     cluster.psql("small", SMALL);
@@ -364,7 +257,7 @@ fn changes(cluster: &Cluster, change: &str, forth: bool) {
 
 #[test]
 fn a_label_that_is_used_at_once_needs_the_enum_anew() {
-    let Some(cluster) = common::postgres::shared() else { return };
+    let Some(cluster) = postgres::shared() else { return };
     roles(cluster);
     let (mut live, mut pushed) = (cluster.create("label"), cluster.create("label_pushed"));
     cluster.psql("label", SMALL);
