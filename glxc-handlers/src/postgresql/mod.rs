@@ -8,7 +8,7 @@
 //! use glxc_handlers::{Direction, Options, Registry, Settings, Value, postgresql};
 //!
 //! # fn main() -> glxc_handlers::Result<()> {
-//! let registry = Registry::new().with("postgresql", postgresql::factory());
+//! let registry = Registry::new().with("postgresql", postgresql::make);
 //! let options = Options::new().with("database", Value::Text("shop".into()));
 //! let settings = Settings { state: "shop".into(), direction: Direction::Both, options };
 //! let handler = registry.make("postgresql", &settings)?;
@@ -66,8 +66,8 @@ use settings::Target;
 const READER: &str = "glxc:read";
 
 /// Makes the handler of a PostgreSQL state from its settings.
-pub fn factory() -> impl Fn(&Settings) -> Result<Box<dyn Handler>> + Send + Sync + 'static {
-    |settings| Ok(Box::new(Postgresql { target: Target::new(settings)? }))
+pub fn make(settings: &Settings) -> Result<Box<dyn Handler>> {
+    Ok(Box::new(Postgresql { target: Target::new(settings)? }))
 }
 
 /// One database as a state.

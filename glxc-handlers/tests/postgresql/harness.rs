@@ -67,7 +67,7 @@ impl Subject {
         options.set("socket", text(cluster.socket().to_str().unwrap()), None);
         options.set("tables", Value::Table(tables), None);
         let settings = Settings { state: "shop".into(), direction: Direction::Both, options: options.clone() };
-        let handler = postgresql::factory()(&settings).unwrap();
+        let handler = postgresql::make(&settings).unwrap();
         let number = NEXT.fetch_add(1, Ordering::SeqCst) | 1 << 31;
         Subject { cluster, database: database.into(), options, handler, number }
     }
