@@ -78,7 +78,8 @@ impl Cgroup {
     }
 }
 
-/// The config of a container whose folder is `folder`.
+/// The config of a container whose folder is `folder`. AppArmor is as in Debian's default; with the profile that liblxc
+/// takes by itself, systemd's units can not have a `/tmp` of their own.
 pub(crate) fn render(
     name: &str, folder: &Path, record: &Record, network: &Network, cgroup: Cgroup, memory: u64,
 ) -> String {
@@ -91,6 +92,7 @@ pub(crate) fn render(
          lxc.include = {COMMON}\nlxc.include = {USERNS}\n\
          lxc.uts.name = {name}\n\
          lxc.rootfs.path = dir:{folder}/rootfs\nlxc.rootfs.options = idmap=container,nodev\n\
+         lxc.apparmor.profile = generated\nlxc.apparmor.allow_nesting = 1\n\
          lxc.idmap = u 0 {first} {count}\nlxc.idmap = g 0 {first} {count}\n\
          lxc.console.logfile = {folder}/console.log\nlxc.console.size = {CONSOLE_LOG}\n\
          lxc.log.file = {folder}/{LOG}\nlxc.log.level = WARN\n\

@@ -171,12 +171,14 @@ impl Host {
             "--xattrs-include=*",
             "--file",
         ]);
-        run::watched(tar.arg(tarball).arg("--directory").arg(&root), &self.scratch(), watch)?;
+        run::watched(tar.arg(tarball).arg("--directory").arg(&root), watch)?;
         let etc = root.join("etc");
         let name = &spec.name;
         write_file(&etc, "hostname", format!("{name}\n").as_bytes(), 0o644)?;
         write_file(&etc, "hosts", format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost\n").as_bytes(), 0o644)?;
-        write_file(&etc, "resolv.conf", network::resolv_conf().as_bytes(), 0o644)?;
+        let servers = network::resolv_conf();
+        write_file(&etc, "resolv.conf", servers.as_bytes(), 0o644)?;
+        write_file(folder, SERVERS, servers.as_bytes(), 0o600)?;
         // Fails in every container with ids of its own, and so would mark the system as degraded.
         let mask = etc.join("systemd/system/sys-kernel-debug.mount");
         std::os::unix::fs::symlink("/dev/null", &mask).map_err(Error::io("create", &mask))?;
@@ -195,20 +197,38 @@ impl Host {
             let _lock = self.lock_host()?;
             network::ensure(&self.settings.network)?;
         }
+        if self.launch(name, &record)? { self.update_servers(name) } else { Ok(()) }
+    }
+
+    /// Starts it with a new config; false where it runs already.
+    fn launch(&self, name: &ContainerName, record: &Record) -> Result<bool> {
         self.clear_log(name);
         let liblxc = Liblxc::enter();
-        let handle = |()| Handle::open(&liblxc, name.as_str(), &self.lxc_path());
-        // Written only where no process uses it.
-        if handle(()).is_some_and(|handle| state(&handle) != State::Stopped) {
-            return Ok(());
+        let open = || Handle::open(&liblxc, name.as_str(), &self.lxc_path());
+        // The config is written only where no process uses it.
+        if open().is_some_and(|handle| state(&handle) != State::Stopped) {
+            return Ok(false);
         }
-        self.write_config(name, &record)?;
-        let handle = handle(()).ok_or_else(|| self.lxc_error("open", name))?;
+        self.write_config(name, record)?;
+        let handle = open().ok_or_else(|| self.lxc_error("open", name))?;
         // The container's init inherits it.
         let own = rustix::process::umask(Mode::from_raw_mode(0o022));
         let started = handle.start();
         rustix::process::umask(own);
-        if started { Ok(()) } else { Err(self.lxc_error("start", name)) }
+        if started { Ok(true) } else { Err(self.lxc_error("start", name)) }
+    }
+
+    /// Gives the container the name servers that the host has now, unless it has set others itself.
+    fn update_servers(&self, name: &ContainerName) -> Result<()> {
+        let folder = self.folder(name);
+        let (old, new) = (fs::read_to_string(folder.join(SERVERS)).unwrap_or_default(), network::resolv_conf());
+        if new.is_empty() || new == old {
+            return Ok(());
+        }
+        let script = r#"f=/etc/resolv.conf; [ "$(cat $f)" = "$1" ] && printf '%s\n' "$2" > $f.new && mv -f $f.new $f"#;
+        let command = Command::new(["sh", "-c", script, "sh", old.trim_end(), new.trim_end()]);
+        self.attach(name, &command)?.collect(Instant::now() + Duration::from_secs(10))?;
+        write_file(&folder, SERVERS, new.as_bytes(), 0o600)
     }
 
     fn write_config(&self, name: &ContainerName, record: &Record) -> Result<()> {
@@ -404,6 +424,9 @@ impl Host {
         Error::Lxc { operation, name: name.to_string(), reason: run::last_lines(reasons.join("\n").as_bytes(), 4) }
     }
 }
+
+/// The name servers that a container was given last, in its folder.
+const SERVERS: &str = "resolv.conf";
 
 /// Fails where something that every container needs is not installed.
 fn needed() -> Result<()> {

@@ -50,14 +50,17 @@ impl Root {
         Ok(Root { release: release.into(), arch: arch.into() })
     }
 
-    /// The tarball in `cache`, which is made where it is not there. Needs no network where it is.
+    /// The tarball in `cache`, which is made where it is not there. Needs no network where it is. Only one process at a
+    /// time may be here.
     pub(crate) fn tarball(&self, cache: &Path, scratch: &Path, watch: &mut dyn Watch) -> Result<PathBuf> {
         let tarball = cache.join(self.file_name());
         if tarball.exists() {
             return Ok(tarball);
         }
         watch.note(&format!("making a root of Debian {} ({})", self.release, self.arch));
-        let work = tempfile::tempdir_in(scratch).map_err(Error::io("create a folder in", scratch))?;
+        remove_leftovers(scratch)?;
+        let work = tempfile::Builder::new().prefix(WORK).tempdir_in(scratch);
+        let work = work.map_err(Error::io("create a folder in", scratch))?;
         let made = work.path().join("root.tar");
         self.make(&Mirror::of_host(), &made, work.path(), watch)?;
         let file = fs::File::open(&made).map_err(Error::io("open", &made))?;
@@ -100,7 +103,7 @@ impl Root {
         }
         // It makes the root where TMPDIR says.
         command.env("TMPDIR", work).arg(&self.release).arg(tarball).args(mirror.lines(&self.release));
-        run::watched(&mut command, work, watch)
+        run::watched(&mut command, watch)
     }
 
     fn debootstrap(&self, mirror: &Mirror, tarball: &Path, work: &Path, watch: &mut dyn Watch) -> Result<()> {
@@ -109,14 +112,29 @@ impl Root {
         command.args(["--variant=minbase", "--force-check-gpg"]);
         command.arg(format!("--include={PACKAGES}")).arg(format!("--arch={}", self.arch));
         command.arg(format!("--keyring={}", mirror.keyring.display()));
-        run::watched(command.arg(&self.release).arg(&root).arg(&mirror.archive), work, watch)?;
+        run::watched(command.arg(&self.release).arg(&root).arg(&mirror.archive), watch)?;
         let write = |name: &str, text: String| fs::write(root.join(name), text).map_err(Error::io("write", name));
         write("etc/apt/sources.list", mirror.lines(&self.release).map(|line| line + "\n").collect())?;
         write("etc/apt/apt.conf.d/99glxc", mirror.apt_settings.iter().map(|line| format!("{line};\n")).collect())?;
         let mut tar = run::program("tar", "tar")?;
         tar.args(["--create", "--numeric-owner", "--one-file-system", "--xattrs", "--xattrs-include=*", "--file"]);
-        run::watched(tar.arg(tarball).arg("--directory").arg(&root).arg("."), work, watch)
+        run::watched(tar.arg(tarball).arg("--directory").arg(&root).arg("."), watch)
     }
+}
+
+/// How the folders begin in which roots are made.
+const WORK: &str = "root-";
+
+/// Removes what a killed attempt left, but nothing that is mounted there.
+fn remove_leftovers(scratch: &Path) -> Result<()> {
+    let all = fs::read_dir(scratch).map_err(Error::io("list", scratch))?.flatten();
+    let left: Vec<PathBuf> =
+        all.filter(|file| file.file_name().to_string_lossy().starts_with(WORK)).map(|f| f.path()).collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let mut rm = run::program("rm", "coreutils")?;
+    run::output(rm.args(["--recursive", "--force", "--one-file-system"]).args(left)).map(drop)
 }
 
 /// A program that makes a root: it ends with this process, and the files of packages do not get this process's umask.
@@ -337,6 +355,15 @@ mod tests {
         assert_eq!(mirror.lines("sid").count(), 1);
         let lines: Vec<String> = mirror.lines("trixie").collect();
         assert_eq!(lines[2], "deb http://deb.debian.org/debian-security trixie-security main");
+    }
+
+    #[test]
+    fn only_leftovers_of_ours_are_removed() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::create_dir_all(scratch.path().join("root-x/etc")).unwrap();
+        fs::write(scratch.path().join("other"), "").unwrap();
+        remove_leftovers(scratch.path()).unwrap();
+        assert!(!scratch.path().join("root-x").exists() && scratch.path().join("other").exists());
     }
 
     #[test]

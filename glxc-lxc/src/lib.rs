@@ -34,7 +34,7 @@
 //! - a config that is rendered anew at each start from numbers and enums: no foreign text reaches it.
 //!
 //! # Limits
-//! Root only. Linux with idmapped mounts (5.12). Debian roots only. Name servers are those of the time of creation. A container
+//! Root only. Linux with idmapped mounts (5.12). Debian roots only. A container
 //! that reboots itself stays stopped until it is started again: liblxc 5.0 forgets the idmapped mount then. Call it
 //! from a process with one thread where you can: liblxc forks and goes on in the child. A second thread does no harm to
 //! the container's safety, but may hold a lock of libc's at the fork.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{Error, Network, Result, run};
 
@@ -93,8 +93,10 @@ fn ensure_bridge(network: &Network) -> Result<()> {
             "0",
         ])?;
     }
-    for (file, value) in [("disable_ipv6", "1"), ("accept_ra", "0")] {
-        let path = Path::new("/proc/sys/net/ipv6/conf").join(bridge).join(file);
+    // With rp_filter no container sends under an address of another network.
+    for (family, file, value) in [("ipv6", "disable_ipv6", "1"), ("ipv6", "accept_ra", "0"), ("ipv4", "rp_filter", "1")]
+    {
+        let path = PathBuf::from(format!("/proc/sys/net/{family}/conf/{bridge}/{file}"));
         if path.exists() {
             fs::write(&path, value).map_err(Error::io("write", &path))?;
         }

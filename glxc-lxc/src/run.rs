@@ -53,10 +53,11 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     if output.status.success() { Ok(text) } else { Err(failed(command, output.status, &output.stderr)) }
 }
 
-/// Runs a long command; `scratch` is a folder for what it says.
-pub(crate) fn watched(command: &mut Command, scratch: &Path, watch: &mut dyn Watch) -> Result<()> {
-    let mut said = tempfile::tempfile_in(scratch).map_err(Error::io("create a file in", scratch))?;
-    let both = || said.try_clone().map(Stdio::from).map_err(Error::io("open a file in", scratch));
+/// Runs a long command. What it says is kept in memory, since the disk may be what is full.
+pub(crate) fn watched(command: &mut Command, watch: &mut dyn Watch) -> Result<()> {
+    let memory = rustix::fs::memfd_create("glxc", rustix::fs::MemfdFlags::CLOEXEC);
+    let mut said = File::from(memory.map_err(Error::io("create", "a file in memory"))?);
+    let both = || said.try_clone().map(Stdio::from).map_err(Error::io("open", "a file in memory"));
     command.stdout(both()?).stderr(both()?);
     let mut child = command.spawn().map_err(Error::io("run", command.get_program()))?;
     let status = loop {
@@ -74,7 +75,7 @@ pub(crate) fn watched(command: &mut Command, scratch: &Path, watch: &mut dyn Wat
     if status.success() {
         return Ok(());
     }
-    Err(failed(command, status, &tail(&mut said).map_err(Error::io("read a file in", scratch))?))
+    Err(failed(command, status, &tail(&mut said).map_err(Error::io("read", "a file in memory"))?))
 }
 
 /// The last 16 KiB of a file.
@@ -124,17 +125,15 @@ mod tests {
                 false
             }
         }
-        let scratch = tempfile::tempdir().unwrap();
         let mut sleep = program("sleep", "coreutils").unwrap();
-        assert!(matches!(watched(sleep.arg("60"), scratch.path(), &mut Never), Err(Error::Cancelled)));
+        assert!(matches!(watched(sleep.arg("60"), &mut Never), Err(Error::Cancelled)));
     }
 
     #[test]
     fn a_full_disk_is_told_apart() {
-        let scratch = tempfile::tempdir().unwrap();
         let mut shell = program("sh", "dash").unwrap();
         shell.args(["-c", "cat /etc/passwd > /dev/full", "/dev/full"]);
-        let error = watched(&mut shell, scratch.path(), &mut Unwatched).unwrap_err();
+        let error = watched(&mut shell, &mut Unwatched).unwrap_err();
         assert!(matches!(error, Error::DiskFull(path) if path == Path::new("/dev/full")));
     }
 }

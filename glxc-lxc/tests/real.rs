@@ -307,6 +307,8 @@ fn packages_can_be_had_and_neighbours_can_not() {
     let from_host = std::net::TcpStream::connect_timeout(&(address, 7777).into(), Duration::from_secs(3));
     assert!(from_host.is_ok(), "the host reaches it: {from_host:?}");
     assert_ne!(other.sh(&connect(7777)).0, 0, "another container reached it");
+    assert_eq!(other.sh(&format!("ip route add {address}/32 via 10.77.250.1")), (0, String::new()));
+    assert_ne!(other.sh(&connect(7777)).0, 0, "another container reached it by way of the host");
     // It takes its neighbour's address: the host goes on speaking with the right one.
     other.sh(&format!("ip address add {address}/24 dev eth0; ip neighbour flush all; ping -c1 10.77.250.1"));
     let from_host = std::net::TcpStream::connect_timeout(&(address, 7777).into(), Duration::from_secs(3));
@@ -368,6 +370,64 @@ fn a_second_container_needs_no_network() {
     fixture.up();
     say(&format!("warm: created after {created:?}, ready after {:?}", begin.elapsed()));
     assert!(begin.elapsed() < Duration::from_secs(20));
+}
+
+/// A small file system, gone at the end.
+struct SmallDisk(&'static str);
+
+impl SmallDisk {
+    fn new(folder: &'static str, size: &str) -> Self {
+        fs::create_dir_all(folder).unwrap();
+        on_host("mount", &["-t", "tmpfs", "-o", &format!("size={size},mode=711"), "tmpfs", folder]);
+        SmallDisk(folder)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        on_host("umount", &[self.0]);
+        let _ = fs::remove_dir(self.0);
+    }
+}
+
+#[test]
+fn a_full_disk_is_named_and_leaves_nothing() {
+    let Some(fixture) = Fixture::new("full") else { return };
+    fixture.create().unwrap();
+    fixture.host.destroy(&fixture.name).unwrap();
+    let disk = SmallDisk::new("/var/lib/glxc-test-full", "300M");
+    let small = Host::new(Settings { root: disk.0.into(), ..fixture.host.settings().clone() }).unwrap();
+    for tarball in fs::read_dir(PathBuf::from(ROOT).join("cache")).unwrap().flatten() {
+        if tarball.file_name().to_string_lossy().contains("bookworm") {
+            fs::copy(tarball.path(), PathBuf::from(disk.0).join("cache").join(tarball.file_name())).unwrap();
+        }
+    }
+    let grants = || fs::read_to_string("/etc/subuid").unwrap();
+    let before = grants();
+    let error = small.create(&fixture.spec(), &mut Unwatched).unwrap_err();
+    assert!(matches!(error, Error::DiskFull(_)), "{error:?}");
+    assert!(matches!(small.info(&fixture.name), Err(Error::NotFound(_))));
+    assert_eq!(grants(), before);
+}
+
+#[test]
+fn new_name_servers_reach_a_container() {
+    let Some(fixture) = Fixture::running("dns") else { return };
+    let given = fixture.sh("cat /etc/resolv.conf").1;
+    assert!(given.starts_with("nameserver "), "{given}");
+    fixture.host.stop(&fixture.name, Duration::from_secs(30)).unwrap();
+    // As where the host had another one when the container was last started.
+    let (kept, inside) = (fixture.folder().join("resolv.conf"), fixture.folder().join("rootfs/etc/resolv.conf"));
+    for file in [&kept, &inside] {
+        fs::write(file, "nameserver 192.0.2.99\n").unwrap();
+    }
+    fixture.up();
+    assert_eq!(fixture.sh("cat /etc/resolv.conf").1, given);
+    fixture.host.stop(&fixture.name, Duration::from_secs(30)).unwrap();
+    fs::write(&kept, "nameserver 192.0.2.99\n").unwrap();
+    fs::write(&inside, "nameserver 192.0.2.50\n").unwrap();
+    fixture.up();
+    assert_eq!(fixture.sh("cat /etc/resolv.conf").1, "nameserver 192.0.2.50", "its own choice stays");
 }
 
 #[test]
