@@ -21,6 +21,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use glxc_handlers::{Cancel, Registry};
@@ -134,6 +135,10 @@ fn serve(service: &str, registry: Registry) -> Result<ExitCode> {
     match service {
         "upload-pack" => drop(repository.export()?),
         _ => repository.contact()?,
+    }
+    // From here on a signal ends this process, and with it git and what works for git.
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::flag::register_conditional_default(signal, Arc::new(AtomicBool::new(true)))?;
     }
     let mut git = Command::new(std::env::current_exe()?);
     git.args(["bound", "git", service]).arg(repository.git().dir());
