@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, StateConfig};
 use crate::import::{Import, Written};
-use crate::repository::{Operation, sysconf_path};
+use crate::repository::{Operation, sysconf_path, write_durably};
 use crate::{Error, GitTree, ObjectId, Result, StateRepository};
 
 /// What is remembered of a state's last export or load.
@@ -251,8 +251,7 @@ impl StateRepository {
         for (state, remembered) in all {
             let path = self.remembered_path(&state);
             let bytes = serde_json::to_vec(&remembered).map_err(|e| Error::Protocol(e.to_string()))?;
-            let new = path.with_extension("new");
-            fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path)).map_err(Error::io("write", &path))?;
+            write_durably(&path, &bytes)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! git itself is used for objects too, rather than a library: `cat-file` and `fast-import` stream contents of any
 //! size, see the quarantine of a push by git's own rules, and there is one reader of the repository instead of two.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::Write;
@@ -165,12 +166,38 @@ impl Git {
         if output.status.success() { Ok(output.stdout) } else { Err(Error::git(&first(arguments), message)) }
     }
 
-    /// What a ref points to.
+    /// What a ref of this full name points to.
     ///
     /// # Errors
     /// As for [`Git::output`].
-    pub fn resolve(&self, name: &str) -> Result<Option<ObjectId>> {
-        let found = self.optional(&["rev-parse", "--verify", "--quiet", "--end-of-options", name])?;
+    pub fn reference(&self, name: &str) -> Result<Option<ObjectId>> {
+        Ok(self.list_references(&[name])?.remove(name))
+    }
+
+    /// All refs, by their full names.
+    ///
+    /// # Errors
+    /// As for [`Git::output`].
+    pub fn references(&self) -> Result<BTreeMap<String, ObjectId>> {
+        self.list_references(&[])
+    }
+
+    fn list_references(&self, patterns: &[&str]) -> Result<BTreeMap<String, ObjectId>> {
+        let listing = self.output(&[&["for-each-ref", "--format=%(objectname) %(refname)"], patterns].concat())?;
+        let lines = String::from_utf8_lossy(&listing);
+        lines
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(id, name)| Ok((name.into(), ObjectId::new(id)?)))
+            .collect()
+    }
+
+    /// The object that a revision means, in git's own words: a name that is no full one may mean several things.
+    ///
+    /// # Errors
+    /// As for [`Git::output`].
+    pub fn resolve(&self, revision: &str) -> Result<Option<ObjectId>> {
+        let found = self.optional(&["rev-parse", "--verify", "--quiet", "--end-of-options", revision])?;
         found.map(|line| ObjectId::new(line.trim_ascii())).transpose()
     }
 

@@ -18,14 +18,14 @@ pub fn pre_receive(repository: &StateRepository, input: &mut dyn BufRead) -> Res
         let line = line.map_err(Error::io("read", "standard input"))?;
         let update = parse_update(line.as_bytes())?;
         if update.name == main && !update.new.is_zero() {
-            refuse_submodule_tricks(repository, &update.new)?;
+            refuse_other_objects(repository, &update.new)?;
             repository.check(&update.new)?;
         }
     }
     Ok(())
 }
 
-fn refuse_submodule_tricks(repository: &StateRepository, commit: &ObjectId) -> Result<()> {
+fn refuse_other_objects(repository: &StateRepository, commit: &ObjectId) -> Result<()> {
     let kind = repository.git().output(&["cat-file", "-t", commit.as_str()])?;
     match kind.trim_ascii() {
         b"commit" => Ok(()),
@@ -103,6 +103,12 @@ fn one_line(reason: &str) -> String {
     }
 }
 
+/// The setting with the first commits of the history that a container was made from.
+const ROOTS: &str = "glxc.roots";
+
+const ANOTHER_REPOSITORY: &str =
+    "this is another repository: it shares no first commit with the one this container was made from";
+
 /// Why a ref was declined; nothing where it was accepted.
 type Verdicts = BTreeMap<String, Option<String>>;
 
@@ -123,8 +129,17 @@ impl StateRepository {
         let _lock = self.begin("a push")?;
         let main = self.main_ref()?;
         let replace = replace_options(&request.options)?;
+        let now = self.git().references()?;
+        let unrelated = self.unrelated(&request.updates)?;
         for update in &request.updates {
-            verdicts.insert(update.name.clone(), self.verdict(update, &main)?);
+            let moved = *now.get(&update.name).unwrap_or(&ObjectId::zero()) != update.old;
+            let verdict = match () {
+                () if moved => Some("fetch first: it moved meanwhile"),
+                () if unrelated.contains(&update.new) => Some(ANOTHER_REPOSITORY),
+                () if update.name == main => self.bound_verdict(update)?,
+                () => None,
+            };
+            verdicts.insert(update.name.clone(), verdict.map(str::to_owned));
         }
         let declined = |verdicts: &Verdicts| verdicts.values().any(Option::is_some);
         if request.atomic && declined(verdicts) {
@@ -140,7 +155,7 @@ impl StateRepository {
             let old = (!update.old.is_zero()).then_some(&update.old);
             let Err(error) = self.apply(old, &update.new, &refs, &replace) else {
                 self.tell_stored(&refs, &main);
-                return self.record_roots(&update.new);
+                return Ok(());
             };
             verdicts.insert(main.clone(), Some(causes(&error)));
             if request.atomic {
@@ -154,50 +169,49 @@ impl StateRepository {
         Ok(())
     }
 
-    /// The rules for one ref, before anything is applied.
-    fn verdict(&self, update: &RefUpdate, main: &str) -> Result<Option<String>> {
-        let now = self.git().resolve(&update.name)?.unwrap_or_else(ObjectId::zero);
-        if now != update.old {
-            return Ok(Some("fetch first: it moved meanwhile".into()));
-        }
-        if !update.new.is_zero() && self.is_unrelated(&update.new)? {
-            let reason =
-                "this is another repository: it shares no first commit with the one this container was made from";
-            return Ok(Some(reason.into()));
-        }
-        if update.name != main {
-            return Ok(None);
-        }
+    /// The rules for the bound branch, before anything is applied.
+    fn bound_verdict(&self, update: &RefUpdate) -> Result<Option<&'static str>> {
         if update.new.is_zero() {
-            return Ok(Some("the bound branch can not be deleted; `glxc destroy` ends a container".into()));
+            return Ok(Some("the bound branch can not be deleted; `glxc destroy` ends a container"));
         }
         if !update.old.is_zero() && !self.git().is_ancestor(&update.old, &update.new)? {
-            return Ok(Some(
-                "not a fast-forward: pull, merge, push again (a forced push would lose what is live)".into(),
-            ));
+            return Ok(Some("not a fast-forward: pull, merge, push again (a forced push would lose what is live)"));
         }
         Ok(None)
     }
 
-    fn roots(&self, commit: &ObjectId) -> Result<BTreeSet<String>> {
-        let roots = self.git().output(&["rev-list", "--max-parents=0", commit.as_str()])?;
+    /// The first commits that the histories of some objects begin with.
+    fn roots<'a>(&self, objects: impl IntoIterator<Item = &'a ObjectId>) -> Result<BTreeSet<String>> {
+        let objects: String = objects.into_iter().map(|id| format!("{id}\n")).collect();
+        let roots = self.git().feed(&["rev-list", "--max-parents=0", "--stdin"], objects.as_bytes())?;
         Ok(String::from_utf8_lossy(&roots).lines().map(str::to_owned).collect())
     }
 
-    fn is_unrelated(&self, commit: &ObjectId) -> Result<bool> {
-        let Some(known) = self.git().setting("glxc.roots")? else { return Ok(false) };
-        let peeled = self.git().resolve(&format!("{commit}^{{commit}}"))?;
-        let Some(commit) = peeled else { return Ok(false) };
-        let roots = self.roots(&commit)?;
-        Ok(!known.split(' ').any(|root| roots.contains(root)))
+    /// The new objects whose history shares no first commit with what this container was made from.
+    fn unrelated(&self, updates: &[RefUpdate]) -> Result<BTreeSet<ObjectId>> {
+        let Some(known) = self.git().setting(ROOTS)? else { return Ok(BTreeSet::new()) };
+        let known: BTreeSet<String> = known.split(' ').map(str::to_owned).collect();
+        let new: BTreeSet<_> = updates.iter().map(|update| &update.new).filter(|new| !new.is_zero()).collect();
+        // Mostly one walk answers for all of them.
+        if self.roots(new.iter().copied())?.is_subset(&known) {
+            return Ok(BTreeSet::new());
+        }
+        let mut unrelated = BTreeSet::new();
+        for object in new {
+            let roots = self.roots([object])?;
+            if !roots.is_empty() && roots.is_disjoint(&known) {
+                unrelated.insert(object.clone());
+            }
+        }
+        Ok(unrelated)
     }
 
-    /// A container remembers what it was made from.
-    fn record_roots(&self, commit: &ObjectId) -> Result<()> {
-        let roots = self.roots(commit)?.into_iter().collect::<Vec<_>>().join(" ");
-        match self.git().setting("glxc.roots")? {
+    /// A container remembers what it was made from. (Not more than fits into a setting.)
+    pub(crate) fn record_roots(&self, commit: &ObjectId) -> Result<()> {
+        let roots = self.roots([commit])?.into_iter().take(100).collect::<Vec<_>>().join(" ");
+        match self.git().setting(ROOTS)? {
             Some(known) if known == roots => Ok(()),
-            _ => self.git().set("glxc.roots", &roots),
+            _ => self.git().set(ROOTS, &roots),
         }
     }
 

@@ -119,7 +119,7 @@ impl Import {
             }
         }
         self.process.take().map_or(Ok(()), FastImport::finish)?;
-        self.git.resolve(reference)?.ok_or_else(|| Error::git("fast-import", "wrote no commit"))
+        self.git.reference(reference)?.ok_or_else(|| Error::git("fast-import", "wrote no commit"))
     }
 }
 

@@ -74,20 +74,26 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Begins a journal, or goes on with one.
+    /// Begins a journal, or goes on with one after its last complete line.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
         let journal = Journal { path: path.to_owned(), file: file.map_err(Error::io("open", path))? };
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        journal.file.set_len(complete(&bytes) as u64).map_err(Error::io("write", path))?;
         journal.sync_folder()?;
         Ok(journal)
     }
 
-    /// Adds a step; it is durable when this returns.
+    /// Adds a step; it is durable when this returns. A step that could not be made durable did not happen.
     pub(crate) fn add(&mut self, step: &Step) -> Result<()> {
         let mut line = serde_json::to_vec(step).map_err(|source| self.damaged(0, source))?;
         line.push(b'\n');
+        let length = self.file.metadata().map_err(Error::io("look at", &self.path))?.len();
         let write = self.file.write_all(&line).and_then(|()| self.file.sync_data());
-        write.map_err(Error::io("write", &self.path))
+        write.map_err(|error| {
+            let _ = self.file.set_len(length);
+            Error::io("write", &self.path)(error)
+        })
     }
 
     /// Ends it: nothing is left to do.
@@ -106,6 +112,12 @@ impl Journal {
     }
 }
 
+/// How many bytes belong to complete lines: what follows the last newline was not written to its end, so its step was
+/// not reported as durable.
+fn complete(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1)
+}
+
 /// Reads the journal of an interrupted push. `None`: there is none, or nothing had begun.
 pub(crate) fn read(path: &Path) -> Result<Option<Interrupted>> {
     let bytes = match std::fs::read(path) {
@@ -114,10 +126,10 @@ pub(crate) fn read(path: &Path) -> Result<Option<Interrupted>> {
         Err(error) => return Err(Error::io("read", path)(error)),
     };
     let damaged = |line: usize, source| Error::Journal { path: path.to_owned(), line: line as u64 + 1, source };
-    // What follows the last newline was not written to its end, so its step was not reported as durable.
-    let complete = bytes.iter().rposition(|b| *b == b'\n').map_or(&[][..], |end| &bytes[..end]);
     let mut steps = Vec::new();
-    for (number, line) in complete.split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+    for (number, line) in
+        bytes[..complete(&bytes)].split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty())
+    {
         steps.push(serde_json::from_slice::<Step>(line).map_err(|source| damaged(number, source))?);
     }
     let mut steps = steps.into_iter();
@@ -218,6 +230,18 @@ mod tests {
             let decided = read(&path).unwrap().is_some_and(|interrupted| interrupted.decided);
             assert!(!decided, "{length}");
         }
+    }
+
+    #[test]
+    fn a_recovery_goes_on_after_a_torn_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        Journal::open(&path).unwrap().add(&begin()).unwrap();
+        let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
+        torn.write_all(b"{\"step\":\"DEC").unwrap();
+        Journal::open(&path).unwrap().add(&Step::Ref).unwrap();
+        let read = read(&path).unwrap().unwrap();
+        assert!(read.moved && !read.decided);
     }
 
     #[test]

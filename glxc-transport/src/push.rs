@@ -88,11 +88,16 @@ impl StateRepository {
             Step::Begin { op: operation.id.to_string(), old: old.cloned(), new: new.clone(), refs: refs.to_vec() };
         journal.add(&begin)?;
         match self.attempt(&operation, &mut journal, old, new, refs, replace) {
-            Ok(ready) => self.finish(journal, ready),
+            Ok(ready) => {
+                if let Err(error) = self.finish(journal, ready) {
+                    self.note(&format!("cleaning up is tried again at the next push or pull: {}", causes(&error)));
+                }
+                Ok(())
+            }
             Err(Failed::Declined(error)) => {
                 // The journal stays where this fails, and the next contact tries again.
                 if let Err(undo) = self.settle(true) {
-                    self.note(&format!("cleaning up failed and is tried again at the next push or pull: {undo}"));
+                    self.note(&format!("cleaning up is tried again at the next push or pull: {}", causes(&undo)));
                 }
                 Err(error)
             }
@@ -108,6 +113,7 @@ impl StateRepository {
         &self, operation: &Operation, journal: &mut Journal, old: Option<&ObjectId>, new: &ObjectId,
         refs: &[RefUpdate], replace: &BTreeSet<String>,
     ) -> Result<bool, Failed> {
+        self.check_refs_movable(refs)?;
         if let Some(old) = old {
             self.check_policy(operation, old, new)?;
         }
@@ -170,10 +176,15 @@ impl StateRepository {
         }
         let mut parts = Vec::new();
         for state in &config.states {
-            let Some(mut part) = self.part(old, new, state)? else { continue };
+            let asked = replace.contains(state.name());
+            let Some(mut part) = self.part(old, new, state)? else {
+                match asked {
+                    true => return Err(Error::Refused(format!("-o replace={}: it has no files", state.name()))),
+                    false => continue,
+                }
+            };
             let ready = operation.cx(self, Some(Instant::now() + self.parts.waits.ready));
             part.handler.ready(&ready).map_err(Error::state(&part.name, "wait for it"))?;
-            let asked = replace.contains(&part.name);
             if part.base.is_none() || asked {
                 self.may_replace(operation, old, &part, asked)?;
                 part.replace = true;
@@ -263,8 +274,17 @@ impl StateRepository {
         Ok(branch)
     }
 
+    /// What was kept in a branch was not replaced after all.
+    fn drop_kept(&self, operation: &Operation) -> Result<()> {
+        let ending = format!("-{}", operation.id);
+        let names = self.git.references()?.into_keys();
+        let kept = names.filter(|name| name.starts_with("refs/heads/replaced/") && name.ends_with(&ending));
+        let commands: String = kept.map(|name| format!("delete {name}\n")).collect();
+        if commands.is_empty() { Ok(()) } else { self.update_refs(commands.as_bytes()) }
+    }
+
     fn config_path(&self, operation: &Operation, part: &Part) -> Result<glxc_handlers::StatePath> {
-        let commit = self.git.resolve(&operation.reference("pushed"))?;
+        let commit = self.git.reference(&operation.reference("pushed"))?;
         let config = commit.map(|commit| self.config(&commit)).transpose()?;
         let state = config.as_ref().and_then(|config| config.state(&part.name));
         state.map(|state| state.path.clone()).ok_or_else(|| Error::Refused(format!("no state `{}`", part.name)))
@@ -304,9 +324,18 @@ impl StateRepository {
         if !parts.iter().any(Part::is_transactional) {
             journal.add(&Step::Decided)?;
         }
-        for (part, one) in staged {
-            self.commit_one(operation, part, one, records.get(&part.name).cloned())?;
-            journal.add(&Step::Done { state: part.name.clone() }).map_err(Failed::Unfinished)?;
+        let mut staged = staged.into_iter();
+        for (part, one) in staged.by_ref() {
+            let done = self
+                .commit_one(operation, part, one, records.get(&part.name).cloned())
+                .and_then(|()| journal.add(&Step::Done { state: part.name.clone() }).map_err(Failed::Unfinished));
+            if let Err(failed) = done {
+                if matches!(failed, Failed::Unfinished(_)) {
+                    // It is as after a kill: nobody may abort the others, whose outcome is that of this one.
+                    staged.for_each(std::mem::forget);
+                }
+                return Err(failed);
+            }
         }
         self.move_refs(refs).map_err(Failed::Unfinished)?;
         journal.add(&Step::Ref).map_err(Failed::Unfinished)
@@ -380,6 +409,7 @@ impl StateRepository {
         }
         if let Some(main) = self.main()? {
             self.forget_fingerprints(&main)?;
+            self.record_roots(&main)?;
         }
         journal.clear()?;
         self.sweep()
@@ -388,7 +418,8 @@ impl StateRepository {
     fn run_ready(&self) -> Result<()> {
         let Some(setup) = &self.parts.setup else { return Ok(()) };
         let operation = self.new_operation()?;
-        if let Err(error) = setup.ready(&operation.cx(self, None)) {
+        let never = glxc_handlers::Cancel::new();
+        if let Err(error) = setup.ready(&glxc_handlers::Cx { cancel: &never, ..operation.cx(self, None) }) {
             let causes = causes(&*error);
             self.note(&format!("the data is in place, but `ready.rc` failed: {causes}"));
         }
@@ -410,15 +441,14 @@ impl StateRepository {
         let parts = self.interrupted_parts(&interrupted)?;
         if !self.settle_parts(&operation, &mut journal, &interrupted, &parts)? {
             self.undo_sysconf(&operation, &interrupted, scripts)?;
+            self.drop_kept(&operation)?;
             journal.clear()?;
             return self.sweep();
         }
         if !interrupted.moved {
-            let current = |update: &&RefUpdate| match self.git.resolve(&update.name) {
-                Ok(now) => now.unwrap_or_else(ObjectId::zero) != update.new,
-                Err(_) => true,
-            };
-            let left: Vec<_> = interrupted.refs.iter().filter(current).cloned().collect();
+            let now = self.git.references()?;
+            let is_left = |update: &&RefUpdate| *now.get(&update.name).unwrap_or(&ObjectId::zero()) != update.new;
+            let left: Vec<_> = interrupted.refs.iter().filter(is_left).cloned().collect();
             self.move_refs(&left)?;
             journal.add(&Step::Ref)?;
         }

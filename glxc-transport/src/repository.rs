@@ -1,11 +1,11 @@
 //! The state repository: a bare repository in the container, and what surrounds it.
 
 use std::fs::{self, DirBuilder};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use glxc_handlers::{Cancel, Cx, Handler, OpId, Progress, Registry, StatePath};
 use rustix::fs::{FlockOperation, flock};
@@ -104,8 +104,12 @@ impl StateRepository {
     /// Opens the repository, and makes what is missing of it.
     ///
     /// # Errors
-    /// [`Error::Newer`] where a newer program wrote it, [`Error::Io`], [`Error::Git`].
+    /// [`Error::Newer`] where a newer program wrote it, [`Error::Refused`] where the container's name is none,
+    /// [`Error::Io`], [`Error::Git`].
     pub fn open(parts: Parts) -> Result<Self> {
+        if !crate::is_name(&parts.container) {
+            return Err(Error::Refused(format!("`{}` is no name of a container", parts.container.escape_debug())));
+        }
         private_folder(&parts.folder)?;
         for name in ["op", "scratch", "check", "recorded"] {
             private_folder(&parts.folder.join(name))?;
@@ -140,7 +144,8 @@ impl StateRepository {
             for (key, value) in SETTINGS {
                 self.git.set(key, value)?;
             }
-            fs::write(&finished, FORMAT.to_string()).map_err(Error::io("write", &finished))?;
+            write_durably(&self.parts.folder.join("format"), format!("{FORMAT}\n").as_bytes())?;
+            write_durably(&finished, FORMAT.to_string().as_bytes())?;
         }
         let hooks = self.parts.hooks.to_string_lossy().into_owned();
         if self.git.setting("core.hooksPath")?.is_some_and(|set| set == hooks) {
@@ -189,7 +194,7 @@ impl StateRepository {
 
     /// The last agreed commit.
     pub(crate) fn main(&self) -> Result<Option<ObjectId>> {
-        self.git.resolve(&self.main_ref()?)
+        self.git.reference(&self.main_ref()?)
     }
 
     /// `glxc.toml` of a commit. A commit without one has no states.
@@ -208,9 +213,9 @@ impl StateRepository {
     }
 
     fn read_config(&self, id: &ObjectId) -> Result<String> {
+        let refused = |message: &str| Error::Tree { path: crate::CONFIG_FILE.into(), message: message.into() };
         let bytes = Blobs::new(self.git.clone()).read(id, CONFIG_LIMIT)?;
-        String::from_utf8(bytes)
-            .map_err(|_| Error::Tree { path: crate::CONFIG_FILE.into(), message: "is not UTF-8".into() })
+        String::from_utf8(bytes.ok_or_else(|| refused("is longer than 1 MiB"))?).map_err(|_| refused("is not UTF-8"))
     }
 
     /// The handler of a state.
@@ -304,9 +309,32 @@ impl StateRepository {
         if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
             remove_entries(&checks)?;
         }
+        self.sweep_git()?;
         let refs = self.git.output(&["for-each-ref", "--format=delete %(refname)", "refs/glxc/"])?;
         if refs.is_empty() { Ok(()) } else { self.update_refs(&refs) }
     }
+
+    /// Removes what a git that was killed left: packs and reports of fast-import, which only runs under the lock, and the
+    /// quarantine of a push, which does not, once it is old.
+    fn sweep_git(&self) -> Result<()> {
+        let day_ago = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
+        for (folder, prefix, since) in [
+            ("", "fast_import_crash_", None),
+            ("objects/pack", "tmp_", None),
+            ("objects", "tmp_objdir-", Some(day_ago)),
+        ] {
+            let folder = self.git.dir().join(folder);
+            for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
+                let entry = entry.map_err(Error::io("list", &folder))?;
+                let is_old = |since: &SystemTime| entry.metadata().and_then(|m| m.modified()).is_ok_and(|m| m < *since);
+                if entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) && since.iter().all(is_old) {
+                    remove(&entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Runs an update-ref transaction: all or none.
     pub(crate) fn update_refs(&self, commands: &[u8]) -> Result<()> {
         let mut input = b"start\n".to_vec();
@@ -374,9 +402,15 @@ fn remove_stale_locks(folder: &Path, recursive: bool) -> Result<()> {
 fn remove_entries(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let path = entry.map_err(Error::io("list", folder))?.path();
-        fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+        remove(&path)?;
     }
     Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(Error::io("remove", path))
 }
 
 pub(crate) fn sysconf_path() -> Result<StatePath> {
@@ -387,6 +421,20 @@ fn private_folder(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("create", path))
 }
 
+/// Writes a file, under the lock, so that after a crash it has its old content or the new one, or is not there as before.
+pub(crate) fn write_durably(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let write = || {
+        let new = path.with_extension("new");
+        let mut file = fs::File::create(&new)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(Error::io("write", path))
+}
+
 fn check_format(folder: &Path) -> Result<()> {
     let path = folder.join("format");
     match fs::read_to_string(&path) {
@@ -395,9 +443,7 @@ fn check_format(folder: &Path) -> Result<()> {
             let found = found.trim().escape_debug().to_string();
             Err(Error::Newer { path: folder.to_owned(), found, known: FORMAT })
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            fs::write(&path, format!("{FORMAT}\n")).map_err(Error::io("write", &path))
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io("read", &path)(error)),
     }
 }

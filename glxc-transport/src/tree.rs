@@ -24,7 +24,7 @@ impl GitTree {
     /// [`Error::Git`].
     pub fn load(git: &Git, commit: &ObjectId, folder: &StatePath) -> Result<Option<Self>> {
         let Some(id) = folder_id(git, commit, folder)? else { return Ok(None) };
-        let listing = git.output(&["ls-tree", "-r", "-z", "--full-tree", id.as_str()])?;
+        let listing = list(git, &id, folder)?;
         let records = listing.split(|b| *b == 0).filter(|record| !record.is_empty());
         let mut entries = records.map(|record| entry(record, folder)).collect::<Result<Vec<_>>>()?;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -47,6 +47,26 @@ fn folder_id(git: &Git, commit: &ObjectId, folder: &StatePath) -> Result<Option<
         (b"040000", b"tree") => ObjectId::new(id).map(Some),
         _ => Err(Error::Tree { path, message: "is not a folder".into() }),
     }
+}
+
+/// A listing longer than this is refused: a few small objects can stand for more files than any disk holds.
+const LISTING_LIMIT: u64 = 256 << 20;
+
+fn list(git: &Git, tree: &ObjectId, folder: &StatePath) -> Result<Vec<u8>> {
+    let failed = || Error::io("read", "git ls-tree");
+    let mut child = git.spawn(&["ls-tree", "-r", "-z", "--full-tree", tree.as_str()])?;
+    let mut listing = Vec::new();
+    if let Some(output) = &mut child.stdout {
+        output.take(LISTING_LIMIT + 1).read_to_end(&mut listing).map_err(failed())?;
+    }
+    if listing.len() as u64 > LISTING_LIMIT {
+        let _ = child.kill();
+        let _ = child.wait();
+        let message = format!("holds too many files: their list is longer than {} MiB", LISTING_LIMIT >> 20);
+        return Err(Error::Tree { path: folder.to_string(), message });
+    }
+    let status = child.wait().map_err(failed())?;
+    if status.success() { Ok(listing) } else { Err(Error::git("ls-tree", status.to_string())) }
 }
 
 /// `MODE SP TYPE SP ID TAB PATH`
@@ -129,15 +149,15 @@ impl Blobs {
         Ok(Blob { content: Some(process.take(size)), pool: self.idle.clone() })
     }
 
-    /// Reads a whole blob, and fails where it has more than `limit` bytes.
-    pub(crate) fn read(&self, id: &ObjectId, limit: u64) -> Result<Vec<u8>> {
+    /// Reads a whole blob; `None` where it has more than `limit` bytes.
+    pub(crate) fn read(&self, id: &ObjectId, limit: u64) -> Result<Option<Vec<u8>>> {
         let mut blob = self.open(id.as_str().as_bytes())?;
         if blob.remaining() > limit {
-            return Err(Error::git("cat-file", format!("{id} is longer than {limit} bytes")));
+            return Ok(None);
         }
         let mut bytes = Vec::new();
         blob.read_to_end(&mut bytes).map_err(Error::io("read", "git cat-file"))?;
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 }
 

@@ -6,8 +6,11 @@
 //! host FOLDER hook NAME        what git's hooks call
 //! ```
 //!
-//! Its kind of state is `store`: a file of `KEY TAB VALUE` lines (see `store.rs`).
+//! Its kinds of state are `store`, a file of `KEY TAB VALUE` lines (see `store.rs`), `whole`, the same handled by two
+//! methods, and `files`. Its system's configuration is the file `sysconf/motd`. `faults.rs` is for tests only.
 
+mod faults;
+mod motd;
 mod store;
 
 use std::io::{Write, stdin, stdout};
@@ -41,14 +44,19 @@ fn main() -> ExitCode {
 }
 
 fn open(folder: &Path) -> Result<StateRepository> {
+    let cancel = Cancel::new();
+    let faults = faults::Faults::new(folder, &cancel);
     let parts = Parts {
         folder: folder.join("glxc"),
         hooks: folder.join("hooks"),
         container: "demo".into(),
-        registry: Registry::new().with("store", store::make).with("files", glxc_handlers::files::make),
-        setup: None,
+        registry: Registry::new()
+            .with("store", faults::watched(&faults, store::make))
+            .with("whole", faults::watched(&faults, store::make_whole))
+            .with("files", faults::watched(&faults, glxc_handlers::files::make)),
+        setup: Some(Box::new(motd::Motd::new(folder, faults))),
         progress: Arc::new(Lines),
-        cancel: Cancel::new(),
+        cancel,
         waits: Waits::default(),
     };
     Ok(StateRepository::open(parts)?)

@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use glxc_handlers::{
-    Caps, Change, Commit, Committed, Cx, Decision, Description, Error, Exported, Handler, Live, OpId, Record, Recorded,
-    Recovered, Result, Settings, Sink, Snapshot, Staged, StatePath, Tree, Unit,
+    Caps, Change, Commit, Committed, Cx, Decision, Description, Error, Exported, Fingerprint, Handler, Live, OpId,
+    Record, Recorded, Recovered, Result, Settings, Simple, SimpleHandler, Sink, Snapshot, Staged, StatePath, Tree,
+    Unit,
 };
 
 const KEYS: &str = "keys.tsv";
@@ -20,11 +22,20 @@ type Keys = BTreeMap<String, String>;
 
 /// Makes a handler from its options.
 pub fn make(settings: &Settings) -> Result<Box<dyn Handler>> {
+    Ok(Box::new(Store::new(settings)?))
+}
+
+/// Makes the handler that exports and imports as a whole.
+pub fn make_whole(settings: &Settings) -> Result<Box<dyn Handler>> {
+    Ok(Box::new(Simple::new(Whole(Store::new(settings)?))))
+}
+
+fn file_option(settings: &Settings) -> Result<PathBuf> {
     let mut reader = settings.options.reader();
     let file = reader.text("file")?.ok_or_else(|| Error::option("file", "is missing"))?;
     reader.finish()?;
     match Path::new(file) {
-        file if file.is_absolute() => Ok(Box::new(Store { file: file.to_owned() })),
+        file if file.is_absolute() => Ok(file.to_owned()),
         _ => Err(Error::option("file", "must be absolute")),
     }
 }
@@ -64,13 +75,21 @@ fn read_tree(tree: &dyn Tree) -> Result<Keys> {
 }
 
 impl Store {
+    fn new(settings: &Settings) -> Result<Self> {
+        Ok(Store { file: file_option(settings)? })
+    }
+
+    fn read_text(&self) -> Result<Option<Vec<u8>>> {
+        match fs::read(&self.file) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read", &self.file)(error)),
+        }
+    }
+
     /// The operation that wrote the file last, and its keys; nothing where the file is missing.
     fn read_live(&self) -> Result<Option<(String, Keys)>> {
-        let text = match fs::read(&self.file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", &self.file)(error)),
-        };
+        let Some(text) = self.read_text()? else { return Ok(None) };
         let end = text.iter().position(|b| *b == b'\n').map_or(text.len(), |at| at + 1);
         let op = String::from_utf8_lossy(text[..end].trim_ascii()).into_owned();
         Ok(Some((op, parse(&keys_path()?, &text[end..])?)))
@@ -100,11 +119,21 @@ impl Handler for Store {
         read_tree(next).map(drop)
     }
 
-    fn export(&self, _: Option<&Recorded<'_>>, sink: &mut dyn Sink, _: &Cx<'_>) -> Result<Exported> {
+    fn fingerprint(&self, _: &Cx<'_>) -> Result<Option<Fingerprint>> {
+        let print = |text: Vec<u8>| {
+            let mut hash = DefaultHasher::new();
+            text.hash(&mut hash);
+            Fingerprint(format!("{} {:016x}", text.len(), hash.finish()))
+        };
+        Ok(self.read_text()?.map(print))
+    }
+
+    fn export(&self, _: Option<&Recorded<'_>>, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
+        let fingerprint = self.fingerprint(cx)?;
         let gone = || Error::Gone { what: self.file.display().to_string() };
         let (_, keys) = self.read_live()?.ok_or_else(gone)?;
         sink.put(&keys_path()?, render(&keys).as_bytes())?;
-        Ok(Exported::default())
+        Ok(Exported { fingerprint, notes: Vec::new() })
     }
 
     fn describe(&self, change: &Change<'_>, _: &Cx<'_>) -> Result<Description> {
@@ -198,5 +227,20 @@ impl Drop for Import<'_> {
         if self.locked {
             let _ = fs::remove_file(self.store.staged_path(self.change.op));
         }
+    }
+}
+
+/// The same file without a compare of keys.
+#[derive(Debug)]
+struct Whole(Store);
+
+impl SimpleHandler for Whole {
+    fn export(&self, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
+        Handler::export(&self.0, None, sink, cx)
+    }
+
+    fn import(&self, files: &dyn Tree, _: &Cx<'_>) -> Result<()> {
+        let text = format!("whole\n{}", render(&read_tree(files)?));
+        fs::write(&self.0.file, text).map_err(Error::io("write", &self.0.file))
     }
 }

@@ -106,11 +106,31 @@ impl World {
     }
 
     pub fn config(&self, states: &[&str]) {
-        let state = |name: &&str| {
-            let file = self.path(name).display().to_string();
-            format!("[state.{name}]\nhandler = \"store\"\npath = \"data/{name}\"\nfile = \"{file}\"\n")
-        };
-        self.write("glxc.toml", &states.iter().map(state).collect::<String>());
+        self.write("glxc.toml", &states.iter().map(|name| self.state(name, "store")).collect::<String>());
+    }
+
+    /// The settings of a state.
+    pub fn state(&self, name: &str, handler: &str) -> String {
+        let file = self.path(name).display().to_string();
+        format!("[state.{name}]\nhandler = \"{handler}\"\npath = \"data/{name}\"\nfile = \"{file}\"\n")
+    }
+
+    /// Lines of `WHO POINT kill|fail` that the host obeys, one after the other.
+    pub fn set_faults(&self, lines: &[&str]) {
+        fs::write(self.path("host/faults"), lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    }
+
+    /// How many faults did not happen yet.
+    pub fn faults_left(&self) -> usize {
+        fs::read_to_string(self.path("host/faults")).map_or(0, |text| text.lines().count())
+    }
+
+    /// The points that were passed since this was asked last.
+    pub fn calls(&self) -> Vec<String> {
+        let path = self.path("host/calls");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let _ = fs::remove_file(&path);
+        text.lines().map(str::to_owned).collect()
     }
 
     pub fn live(&self, name: &str) -> String {
@@ -157,6 +177,12 @@ impl World {
             assert_eq!(fs::read_dir(self.path("host/glxc").join(name)).unwrap().count(), 0, "{name}");
         }
         assert_eq!(self.container_git(&["for-each-ref", "refs/glxc"]), "");
+        for folder in ["", "objects/pack"] {
+            let names = fs::read_dir(self.path("host/glxc/repo.git").join(folder)).unwrap().flatten();
+            let names: Vec<_> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            let git = |name: &String| name.starts_with("tmp_") || name.contains("crash") || name.ends_with(".lock");
+            assert!(!names.iter().any(git), "{folder}: {names:?}");
+        }
         let left = fs::read_dir(self.folder.path()).unwrap();
         assert!(left.flatten().all(|entry| !entry.file_name().to_string_lossy().contains("glxc-")));
     }
