@@ -106,7 +106,9 @@ impl Touched {
         }
         let old = present_row("t", &keyed.live_text("t"));
         let new = self.new.as_ref().map_or(old.clone(), |new| present_row("t", &new.live_text("t")));
-        let keys = (0..keyed.key.len()).map(|number| format!("pg_catalog.concat(p.k{number}), ")).collect::<String>();
+        let keys = (0..keyed.key.len())
+            .map(|number| format!("left(pg_catalog.concat(p.k{number}), 200), "))
+            .collect::<String>();
         let join = keyed.has_key("t", |number| format!("p.k{number}"));
         let sql = format!(
             "SELECT {keys}count(*) OVER () FROM ({pairs}) p LEFT JOIN ONLY {} t ON {join} \
@@ -135,7 +137,7 @@ impl Touched {
         let sql = format!(
             "WITH gone AS ({}), there AS (SELECT {row} AS line, count(*) AS n FROM ONLY {} t \
              WHERE {row} IN (SELECT line FROM gone) GROUP BY 1) \
-             SELECT g.line, count(*) OVER () FROM gone g LEFT JOIN there h ON h.line = g.line \
+             SELECT left(g.line, 200), count(*) OVER () FROM gone g LEFT JOIN there h ON h.line = g.line \
              WHERE coalesce(h.n, 0) < g.n ORDER BY 1 LIMIT {}",
             gone(old),
             self.qualified,
@@ -153,11 +155,8 @@ impl Touched {
 
     /// Finds live rows that base never had, where the push drops the whole table.
     pub fn unseen(&self, session: &mut Session, conflicts: &mut Conflicts) -> Result<()> {
-        let Some(old) = &self.old else { return Ok(()) };
-        let sql = format!(
-            "SELECT greatest((SELECT count(*) FROM ONLY {}) - (SELECT count(*) FROM {}), 0)",
-            self.qualified, old.name
-        );
+        let seen = self.old.as_ref().map_or("0".into(), |old| format!("(SELECT count(*) FROM {})", old.name));
+        let sql = format!("SELECT greatest((SELECT count(*) FROM ONLY {}) - {seen}, 0)", self.qualified);
         let unseen = session.value(&format!("count the rows of {}", self.qualified), &sql)?;
         let unseen = unseen.parse().map_err(Error::engine("count rows"))?;
         if unseen > 0 {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::layout::{Part, part};
+use super::layout::{Part, part, rows_folders};
 use super::schema::{self, Kind, Model, ObjectId, Plan};
 use super::schema_files::{LONGEST_FILE, SchemaFiles};
 use super::scope::leave_out;
@@ -81,12 +81,7 @@ impl<'a> Definition<'a> {
 
     /// The tables of a schema whose rows the push changes.
     fn tables_with_rows(&self, model: &Model) -> Result<BTreeSet<String>> {
-        let folder = |path| match part(path) {
-            Some(Part::Rows(folder)) => Some(folder),
-            _ => None,
-        };
-        let folders: BTreeSet<StatePath> =
-            self.change.differs.iter().filter_map(|differs| folder(&differs.path)).collect();
+        let folders: BTreeSet<StatePath> = rows_folders(self.change.differs).collect();
         let mut tables = BTreeSet::new();
         for table in model.tables.values() {
             if folders.contains(&table_folder(&table.schema, &table.name)?) {

@@ -8,18 +8,18 @@ use postgres::error::SqlState;
 use super::apply::{Conflicts, Kept, Touched, insert_target};
 use super::definition::{Definition, Goal};
 use super::foreign_keys;
-use super::layout::{Part, part};
+use super::layout::rows_folders;
 use super::recover::{done_schema, session_name};
 use super::schema::{Column, Model, Table, TableKind};
 use super::sequences::{self, Position};
-use super::session::{LOCK_TIMEOUT, Session, code};
+use super::session::{LOCK_TIMEOUT, Session, Watch, code};
 use super::settings::{Rules, Target};
 use super::sql::ident;
 use super::staging::{Files, Source, Staging, Which};
-use super::table::{check_header, folder, is_own};
+use super::table::{check_header, folder, is_own, missing_rows};
 use super::triggers::Quiet;
 use crate::rows::{Changes, Header, Limits, RowChange};
-use crate::{Change, Committed, Cx, Differs, Error, Record, Result, Staged, StatePath};
+use crate::{Change, Committed, Cx, Error, Record, Result, Staged, StatePath};
 
 /// A staged difference.
 #[derive(Debug)]
@@ -38,8 +38,25 @@ pub(super) struct Differential<'a> {
 #[derive(Debug)]
 struct TouchedTable {
     folder: StatePath,
+    /// Whether the push drops it.
+    dropped: bool,
+    /// The first line of its new row files.
     header: Option<Header>,
     rows: Touched,
+}
+
+/// A table before and after the push.
+#[derive(Clone, Debug)]
+struct Pair {
+    folder: StatePath,
+    old: Option<Table>,
+    new: Option<Table>,
+}
+
+impl Pair {
+    fn qualified(&self) -> &str {
+        self.old.as_ref().or(self.new.as_ref()).map_or("", |table| &table.qualified)
+    }
 }
 
 #[derive(Debug)]
@@ -56,88 +73,97 @@ impl<'a> Differential<'a> {
         let (tables, files, notes) = Default::default();
         let sequences = moved_sequences(change, cx)?;
         let mut staged = Differential { change, cx, session, definition, tables, files, sequences, notes };
-        staged.stage_tables(target)?;
-        let tables = staged.tables.iter().map(|table| table.rows.qualified.as_str());
-        staged.definition.check_base(tables)?;
+        let watch = Watch::new(&staged.session, cx);
+        staged.stage_all(target).map_err(|error| Watch::explain(error, cx))?;
+        drop(watch);
         Ok(staged)
     }
 
-    fn stage_tables(&mut self, target: &Target) -> Result<()> {
-        let rows = |differs: &Differs| match part(&differs.path) {
-            Some(Part::Rows(folder)) => Some(folder),
-            _ => None,
-        };
-        let folders: BTreeSet<StatePath> = self.change.differs.iter().filter_map(rows).collect();
-        let base_rules = match &self.change.base {
-            Some(base) => Rules::of(base.options)?,
-            None => target.rules.clone(),
-        };
-        for folder in folders {
-            let managed = |table: &&Table| {
-                let (schema, name) = (&table.schema, &table.name);
-                target.rules.has_rows(schema, name) && base_rules.has_rows(schema, name)
-            };
-            let old = find(&self.definition.live, &folder)?;
-            let new = find(self.definition.goal_model(), &folder)?;
-            match old.or(new) {
-                None if self.change.next.tree.within(&folder).is_empty() => {}
-                None => {
-                    let first = self.change.next.tree.within(&folder).first().map_or(&folder, |entry| &entry.path);
-                    return Err(Error::input(first, None, "the pushed schema has no such table"));
-                }
-                Some(table) if managed(&table) => {
-                    let (old, new) = (old.cloned(), new.cloned());
-                    self.stage_table(&folder, old.as_ref(), new.as_ref())?;
-                }
-                Some(table) => {
-                    self.notes.push(format!("{}: its rows are not managed on both sides; left alone", table.qualified));
-                }
+    fn stage_all(&mut self, target: &Target) -> Result<()> {
+        let touched = self.touched()?;
+        self.definition.check_base(touched.iter().map(Pair::qualified))?;
+        touched.into_iter().try_for_each(|pair| self.stage_pair(target, pair))
+    }
+
+    /// The tables whose rows the push touches, in the order of their names: where files differ, and those that it makes or
+    /// drops.
+    fn touched(&self) -> Result<Vec<Pair>> {
+        let mut folders: BTreeSet<StatePath> = rows_folders(self.change.differs).collect();
+        let (live, goal) = (&self.definition.live, self.definition.goal_model());
+        let both = live.tables.values().chain(goal.tables.values()).filter(|table| table.kind == TableKind::Ordinary);
+        for table in both {
+            if !(live.tables.contains_key(&table.qualified) && goal.tables.contains_key(&table.qualified)) {
+                folders.insert(folder(&table.schema, &table.name)?);
             }
         }
-        self.tables.sort_by(|a, b| a.rows.qualified.cmp(&b.rows.qualified));
+        let mut pairs = Vec::new();
+        for folder in folders {
+            let (old, new) = (find(live, &folder)?.cloned(), find(goal, &folder)?.cloned());
+            let first = self.change.next.tree.within(&folder).first().map(|entry| &entry.path);
+            match (&new, first) {
+                (None, Some(file)) => return Err(Error::input(file, None, "the pushed schema has no such table")),
+                _ if old.is_none() && new.is_none() => {}
+                _ => pairs.push(Pair { folder, old, new }),
+            }
+        }
+        pairs.sort_by(|a, b| a.qualified().cmp(b.qualified()));
+        Ok(pairs)
+    }
+
+    fn stage_pair(&mut self, target: &Target, pair: Pair) -> Result<()> {
+        self.cx.check()?;
+        let Some(table) = pair.old.as_ref().or(pair.new.as_ref()) else { return Ok(()) };
+        let managed = |rules: &Rules| rules.has_rows(&table.schema, &table.name);
+        let base_rules = self.change.base.as_ref().map(|base| Rules::of(base.options)).transpose()?;
+        if managed(&target.rules) && base_rules.as_ref().is_none_or(managed) {
+            self.cx.progress.begin(&table.qualified, None);
+            self.stage_rows(&pair)?;
+            self.cx.progress.end();
+        } else if pair.new.is_none() {
+            // It is dropped: its rows, which no file holds, must be none.
+            self.push(pair, None, None, None);
+        } else if pair.old.is_some() {
+            self.notes.push(format!("{}: its rows are not managed on both sides; left alone", table.qualified));
+        }
         Ok(())
     }
 
-    fn stage_table(&mut self, folder: &StatePath, old: Option<&Table>, new: Option<&Table>) -> Result<()> {
-        self.cx.check()?;
-        let source = Source { change: self.change, folder, cx: self.cx };
+    fn stage_rows(&mut self, pair: &Pair) -> Result<()> {
+        let source = Source { change: self.change, folder: &pair.folder, cx: self.cx };
         let changes = source.changes()?;
         let (before, after) = (changes.base_header().cloned(), changes.next_header().cloned());
         drop(changes);
-        if let (Some(table), true) = (new, self.change.next.tree.within(folder).is_empty()) {
-            let missing =
-                format!("the rows of {} are missing; a table without rows has a first line still", table.qualified);
-            return Err(Error::input(folder, None, missing));
-        }
-        let first = self.change.next.tree.within(folder).first().map_or(folder, |entry| &entry.path);
-        if let (Some(table), Some(header)) = (new, &after) {
-            check_header(table, header).map_err(|message| Error::input(first, 1, message))?;
+        let first = self.change.next.tree.within(&pair.folder).first().map(|entry| &entry.path);
+        if let Some(table) = &pair.new {
+            let missing = || Error::input(&pair.folder, None, missing_rows(table));
+            let first = first.ok_or_else(missing)?;
+            let checked = after.as_ref().map_or(Ok(()), |header| check_header(table, header));
+            checked.map_err(|message| Error::input(first, 1, message))?;
         }
         let number = self.tables.len();
-        let qualified = old.or(new).map(|table| table.qualified.clone()).unwrap_or_default();
-        self.cx.progress.begin(&qualified, None);
-        let kept = match (old, new, &after) {
-            (Some(old), Some(new), Some(header)) => kept(old, new, header),
-            _ => Vec::new(),
-        };
-        let mut rows = Touched { number, qualified, old: None, new: None, kept };
-        let any = before.clone().or_else(|| after.clone());
-        if let (Some(table), Some(header)) = (old, any.as_ref()) {
-            let header = before.as_ref().unwrap_or(header);
+        let (mut old, mut new) = (None, None);
+        if let (Some(table), Some(header)) = (&pair.old, before.as_ref().or(after.as_ref())) {
             let staging = Staging::create(&mut self.session, format!("pg_temp.old_{number}"), table, header)?;
             source.load(&mut self.session, &staging, Which::Old, &mut self.files)?;
-            rows.old = Some(staging);
+            old = Some(staging);
         }
-        let header = after.or(before);
-        if let (Some(table), Some(header), None) = (new, &header, &self.definition.goal) {
+        let header = after.or(before).filter(|_| pair.new.is_some());
+        if let (Some(table), Some(header), None) = (&pair.new, &header, &self.definition.goal) {
             let staging = Staging::create(&mut self.session, format!("pg_temp.new_{number}"), table, header)?;
             source.load(&mut self.session, &staging, Which::New, &mut self.files)?;
-            rows.new = Some(staging);
+            new = Some(staging);
         }
-        self.cx.progress.end();
-        let header = header.filter(|_| new.is_some());
-        self.tables.push(TouchedTable { folder: folder.clone(), header, rows });
+        self.push(pair.clone(), header, old, new);
         Ok(())
+    }
+
+    fn push(&mut self, pair: Pair, header: Option<Header>, old: Option<Staging>, new: Option<Staging>) {
+        let kept = match (&pair.old, &pair.new, &header) {
+            (Some(before), Some(after), Some(header)) => kept(before, after, header),
+            _ => Vec::new(),
+        };
+        let rows = Touched { number: self.tables.len(), qualified: pair.qualified().to_owned(), old, new, kept };
+        self.tables.push(TouchedTable { folder: pair.folder, dropped: pair.new.is_none(), header, rows });
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -159,7 +185,7 @@ impl<'a> Differential<'a> {
         let mut conflicts = Conflicts::default();
         for table in &self.tables {
             table.rows.conflicts(&mut self.session, &mut conflicts)?;
-            if table.header.is_none() {
+            if table.dropped {
                 table.rows.unseen(&mut self.session, &mut conflicts)?;
             }
         }
@@ -265,7 +291,10 @@ impl<'a> Differential<'a> {
 impl Staged for Differential<'_> {
     fn lock(&mut self) -> Result<Record> {
         let start = Instant::now();
-        self.lock_and_write().map_err(|error| as_timeout(error, start))?;
+        let watch = Watch::new(&self.session, self.cx);
+        let locked = self.lock_and_write();
+        drop(watch);
+        locked.map_err(|error| as_timeout(Watch::explain(error, self.cx), start))?;
         Ok(Record::default())
     }
 

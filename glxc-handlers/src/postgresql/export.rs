@@ -2,7 +2,7 @@
 
 use super::schema::{self, ConfigTable, Model};
 use super::scope::leave_out;
-use super::session::Session;
+use super::session::{Session, Watch};
 use super::settings::{Rule, Rules, Target};
 use super::sql::literal;
 use super::table::{RowTable, row_tables};
@@ -20,6 +20,7 @@ pub(super) fn export(target: &Target, name: &str, sink: &mut dyn Sink, cx: &Cx<'
     }
     let fingerprint = fingerprint(target, name)?;
     let (mut session, mut model) = snapshot::open(target, name, cx)?;
+    let _watch = Watch::new(&session, cx);
     let ruled = notes(&model, &target.rules);
     leave_out(&mut model, &target.rules)?;
     refuse_what_is_not_kept(&mut session, &model, &target.rules)?;
@@ -92,7 +93,13 @@ fn refuse_what_is_not_kept(session: &mut Session, model: &Model, rules: &Rules) 
         return Err(Error::Unsupported { what: "large objects (pg_largeobject)".into() });
     }
     for ConfigTable { extension, table, condition } in &model.config_tables {
-        let left_out = model.tables.get(table).is_some_and(|table| !rules.has_rows(&table.schema, &table.name));
+        let place = format!(
+            "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.oid = {}::regclass",
+            literal(table)
+        );
+        let place = session.rows("name a table of an extension", &place)?.into_iter().next().unwrap_or_default();
+        let left_out = matches!(place.as_slice(), [Some(schema), Some(name)] if !rules.has_rows(schema, name));
         let context = format!("look into {table}");
         let sql = format!("SELECT EXISTS (SELECT FROM {table} {condition})");
         if !left_out && session.holds(&context, &sql)? {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::schema_files::SchemaFiles;
 use super::sequences;
 use crate::rows::{self, Limits, Reader};
-use crate::{Cx, Error, Mode, Result, StatePath, Tree};
+use crate::{Cx, Differs, Error, Mode, Result, StatePath, Tree};
 
 /// What a file is part of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,14 @@ pub(super) fn part(path: &StatePath) -> Option<Part> {
         [b"sequences", _, ..] => Some(Part::Sequences),
         _ => None,
     }
+}
+
+/// The folders of the tables whose row files differ.
+pub(super) fn rows_folders(differs: &[Differs]) -> impl Iterator<Item = StatePath> {
+    differs.iter().filter_map(|differs| match part(&differs.path) {
+        Some(Part::Rows(folder)) => Some(folder),
+        _ => None,
+    })
 }
 
 /// Checks a pushed tree by itself.

@@ -16,7 +16,7 @@ use super::recover::{
 };
 use super::schema::{self, Model};
 use super::schema_files::SchemaFiles;
-use super::session::{LOCK_TIMEOUT, Session, code, failed_io, server_error};
+use super::session::{LOCK_TIMEOUT, Session, Watch, code, failed_io, server_error};
 use super::settings::{Rules, Target};
 use super::sql::{ident, list, literal};
 use super::staging::input;
@@ -53,7 +53,9 @@ impl<'a> Load<'a> {
         let new = new_database(change.op);
         load.maintenance.run(&format!("create database {new}"), &database.create(&new))?;
         let mut session = Session::connect(target, &new, &name)?;
-        fill(&mut session, target, change, &model, cx)?;
+        let watch = Watch::new(&session, cx);
+        fill(&mut session, target, change, &model, cx).map_err(|error| Watch::explain(error, cx))?;
+        drop(watch);
         let done = format!("CREATE SCHEMA {}", ident(&done_schema(change.op)));
         session.run("mark the transaction", &done)?;
         load.session = Some(session);
@@ -210,9 +212,7 @@ fn load_table(
 ) -> Result<()> {
     let mut reader = Reader::new(tree, folder, Limits::default())?;
     let Some(header) = reader.header().cloned() else {
-        let message =
-            format!("the rows of {} are missing; a table without rows has a first line still", table.table.qualified);
-        return Err(Error::input(folder, None, message));
+        return Err(Error::input(folder, None, table::missing_rows(table.table)));
     };
     let first = tree.within(folder).first().map_or(folder, |entry| &entry.path);
     table::check_header(table.table, &header).map_err(|message| Error::input(first, 1, message))?;

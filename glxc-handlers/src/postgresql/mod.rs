@@ -108,7 +108,7 @@ impl Handler for Postgresql {
 
     fn export(&self, _: Option<&Recorded<'_>>, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
         cx.check()?;
-        export::export(&self.target, READER, sink, cx)
+        export::export(&self.target, READER, sink, cx).map_err(|error| session::Watch::explain(error, cx))
     }
 
     fn describe(&self, change: &Change<'_>, cx: &Cx<'_>) -> Result<Description> {

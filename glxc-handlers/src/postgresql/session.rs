@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::thread;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use postgres::config::Config;
@@ -157,13 +158,14 @@ impl Session {
         Session { client, version: 0 }.pinned()
     }
 
-    /// Connects to a database that every server has.
+    /// Connects to a database that every server has, and that is not the state's own: that one may be renamed.
     pub fn maintenance(target: &Target, name: &str) -> Result<Self> {
-        let first = Session::connect(target, MAINTENANCE[0], name);
-        match first {
-            Err(error) if code(&error) == Some(&SqlState::UNDEFINED_DATABASE) => {
-                Session::connect(target, MAINTENANCE[1], name)
-            }
+        let [first, second] = MAINTENANCE;
+        if target.database == first {
+            return Session::connect(target, second, name);
+        }
+        match Session::connect(target, first, name) {
+            Err(error) if code(&error) == Some(&SqlState::UNDEFINED_DATABASE) => Session::connect(target, second, name),
             other => other,
         }
     }
@@ -239,6 +241,48 @@ impl Session {
     pub fn has_database(&mut self, name: &str) -> Result<bool> {
         let sql = format!("SELECT EXISTS (SELECT FROM pg_database WHERE datname = {})", literal(name));
         self.holds("look for the database", &sql)
+    }
+}
+
+/// While it lives, a request to stop, or the deadline, ends the statement that a session runs.
+#[derive(Debug)]
+pub(super) struct Watch {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Begins to watch for a session.
+    pub fn new(session: &Session, cx: &Cx<'_>) -> Self {
+        let (stop, stopped) = channel();
+        let (token, cancel, deadline) = (session.client.cancel_token(), cx.cancel.clone(), cx.deadline);
+        let thread = thread::spawn(move || {
+            while stopped.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
+                let stop = cancel.is_cancelled() || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                if stop && let Err(error) = token.cancel_query(NoTls) {
+                    tracing::debug!(%error, "a statement could not be cancelled");
+                }
+            }
+        });
+        Watch { stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// An error that came of a request to stop, as that.
+    pub fn explain(error: Error, cx: &Cx<'_>) -> Error {
+        match code(&error) {
+            Some(&SqlState::QUERY_CANCELED) => cx.check().err().unwrap_or(error),
+            _ => error,
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // Until it ended, it might still cancel the next statement.
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::debug!("the thread that watches for a request to stop panicked");
+        }
     }
 }
 

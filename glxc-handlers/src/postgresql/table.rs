@@ -129,6 +129,11 @@ pub(super) fn comparator(column: &Column) -> Comparator {
     }
 }
 
+/// What to say where a table has no row file.
+pub(super) fn missing_rows(table: &Table) -> String {
+    format!("the rows of {} are missing; a table without rows has a first line still", table.qualified)
+}
+
 /// Whether a column's type, under its domains, is the server's own.
 pub(super) fn is_own(column: &Column) -> bool {
     !own_type(column).is_empty()

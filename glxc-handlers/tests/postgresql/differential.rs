@@ -31,6 +31,9 @@ fn rows_of_every_kind_are_applied() {
     let next = edited(&next, "data/public.every_type/rows.tsv", "\t12:00:00+05:30\t", "\t12:00:00+05:31\t");
     let next = added(&next, "data/public.events_rest/rows.tsv", "99\t2025-01-01\tnew\n");
     let next = added(&next, "data/public.empty/rows.tsv", "1\t\\N\n");
+    let next = added(&next, "data/public.nothing/rows.tsv", "\n");
+    let next = edited(&next, "data/public.cities/rows.tsv", "1\tRome\tR\n", "1\tRoma\tR\n");
+    let next = added(&next, "data/public.tree/rows.tsv", "4\t5\n5\t1\n");
     let next = edited(&next, "sequences/rows.tsv", "orders_id_seq\t40\tt", "orders_id_seq\t50\tt");
     shop.must_push(Some(&base), &next);
     assert_eq!(
@@ -253,7 +256,7 @@ fn rules_of_the_server_name_the_line() {
     assert!(message(&part).contains("violates partition constraint"), "{}", message(&part));
     let end = added(&base, "data/public.audit/rows.tsv", "\\.\nlost\n");
     assert!(message(&end).contains("audit/rows.tsv:2: `\\.` is no value"), "{}", message(&end));
-    let other = base.with(&path("data/public.nothing/rows.tsv"), "#glxc-rows 1\tbag\tx\n");
+    let other = base.with(&path("data/public.nowhere/rows.tsv"), "#glxc-rows 1\tbag\tx\n");
     assert!(message(&other).contains("no such table"), "{}", message(&other));
     let column = edited(&base, "data/public.empty/rows.tsv", "\tv\n", "\tw\n");
     assert!(message(&column).contains("no column `w`"), "{}", message(&column));
@@ -390,10 +393,11 @@ fn one_row_of_a_million_needs_no_scan() {
     let sql = format!(
         "CREATE TABLE big (id int PRIMARY KEY, a text, b text UNIQUE); \
          INSERT INTO big SELECT n, md5(n::text), md5((n + 1)::text) FROM generate_series(1, {rows}) n; \
-         CREATE TABLE small (id int PRIMARY KEY, big_id int REFERENCES big); CREATE INDEX ON small (big_id)"
+         CREATE TABLE small (id int PRIMARY KEY, big_id int REFERENCES big); CREATE INDEX ON small (big_id); \
+         INSERT INTO small VALUES (1, 1)"
     );
     let Some(shop) = Subject::of("million", &sql) else { return };
-    shop.run("ANALYZE big");
+    shop.run("ANALYZE");
     let start = Instant::now();
     let base = shop.export();
     eprintln!("export of {rows} rows: {:?}", start.elapsed());
@@ -409,6 +413,7 @@ fn one_row_of_a_million_needs_no_scan() {
     let mut line: Vec<&str> = content[at + 1..end].split('\t').collect();
     line[1] = "pushed";
     let next = base.with(file, format!("{}\n{}{}", &content[..at], line.join("\t"), &content[end..]));
+    let next = added(&next, "data/public.small/rows.tsv", &format!("2\t{target}\n"));
     let scans = || {
         shop.ask("SELECT pg_stat_clear_snapshot(); SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'big'")
     };
@@ -420,4 +425,61 @@ fn one_row_of_a_million_needs_no_scan() {
     assert_eq!(shop.ask(&format!("SELECT a FROM big WHERE id = {target}")), "pushed");
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(scans(), before, "a push of one row must not scan the table");
+}
+
+#[test]
+fn a_change_is_told_in_words() {
+    let Some(shop) = Subject::shop("in_words") else { return };
+    let base = shop.export();
+    let words = |next: &MemoryTree| {
+        let op = shop.new_op();
+        let differs = differences(Some(&base), Some(next));
+        let recorded = |tree| Recorded { tree, options: &shop.options };
+        let base = Some(recorded(&base as &dyn Tree));
+        let change = Change { op: &op, base, next: recorded(next), differs: &differs, replace: false };
+        with_cx(|cx| shop.handler.describe(&change, cx)).unwrap()
+    };
+    let next = edited(&base, ORDERS, "7\t2\t2024-01-08\torder 7\n", "7\t2\t2024-01-08\tpushed\n");
+    let next = edited(&next, "sequences/rows.tsv", "orders_id_seq\t40\tt", "orders_id_seq\t41\tt");
+    assert_eq!(words(&next).summary, "1 row changed in public.orders");
+    let next = edited(&next, ITEMS, "9\t1\tA10     \t9\n", "");
+    let next = added(&next, ITEMS, "9\t3\tA10     \t9\n");
+    let words = words(&next);
+    assert_eq!(words.summary, "1 row changed, 1 added, 1 removed in 2 tables");
+    assert_eq!(words.details, ["1 row added, 1 removed in public.items", "1 row changed in public.orders"]);
+}
+
+#[test]
+fn a_request_to_stop_ends_a_long_statement() {
+    let sql = "CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM pg_sleep(60); RETURN true; END$$; \
+               CREATE TABLE t (id int PRIMARY KEY CHECK (public.slow(id)))";
+    let Some(shop) = Subject::of("cancelled", sql) else { return };
+    let base = shop.export();
+    let next = added(&base, "data/public.t/rows.tsv", "1\n");
+    let op = shop.new_op();
+    let differs = differences(Some(&base), Some(&next));
+    let recorded = |tree| Recorded { tree, options: &shop.options };
+    let change = Change {
+        op: &op,
+        base: Some(recorded(&base as &dyn Tree)),
+        next: recorded(&next),
+        differs: &differs,
+        replace: false,
+    };
+    with_cx(|cx| {
+        let mut staged = shop.handler.stage(&change, cx).unwrap();
+        let start = Instant::now();
+        let cancel = cx.cancel.clone();
+        let error = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(300));
+                cancel.cancel();
+            });
+            staged.lock().unwrap_err()
+        });
+        assert!(matches!(error, Error::Cancelled), "{}", chain(&error));
+        assert!(start.elapsed() < Duration::from_secs(20));
+        staged.abort().unwrap();
+    });
+    assert_eq!(shop.ask("SELECT count(*) FROM t"), "0");
 }

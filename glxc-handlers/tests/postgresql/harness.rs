@@ -61,6 +61,11 @@ impl Subject {
         Some(subject)
     }
 
+    /// A database on a server of its own, which ends with the program.
+    pub fn alone(name: &str) -> Subject {
+        Subject::with(Box::leak(Box::new(Cluster::start())), name, Options::new())
+    }
+
     fn with(cluster: &'static Cluster, database: &str, tables: Options) -> Subject {
         let text = |text: &str| Value::Text(text.into());
         let mut options = Options::new().with("database", text(database));

@@ -75,3 +75,82 @@ fn a_bad_first_load_names_the_place_and_leaves_nothing() {
     assert!(copy.push_to(None, &tree, End::Abort, |_| {}).unwrap().is_none());
     assert_eq!(copy.traces().split(';').next(), Some(""));
 }
+
+#[test]
+fn roles_are_made_without_login_and_go_with_an_abort() {
+    let Some(shop) = Subject::of("roles_from", "CREATE TABLE t (id int PRIMARY KEY)") else { return };
+    shop.run("CREATE ROLE glxc_test_owner LOGIN; ALTER TABLE t OWNER TO glxc_test_owner");
+    let tree = shop.export();
+    shop.run("REASSIGN OWNED BY glxc_test_owner TO postgres; DROP ROLE glxc_test_owner");
+    let copy = shop.beside("roles_copy");
+    let there = || shop.ask("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'glxc_test_owner'");
+    copy.push_to(None, &tree, End::Abort, |_| {}).unwrap();
+    assert_eq!(there(), "", "an abort takes the role back");
+    copy.must_push(None, &tree);
+    assert_eq!(there(), "f");
+    assert_eq!(copy.ask("SELECT shobj_description('glxc_test_owner'::regrole, 'pg_authid')"), "NULL");
+    assert_same(&copy.export(), &tree);
+    copy.run("REASSIGN OWNED BY glxc_test_owner TO postgres; DROP ROLE glxc_test_owner");
+}
+
+#[test]
+fn other_encodings_keep_their_rows_and_their_order() {
+    let Some(latin) = Subject::absent("latin") else { return };
+    let create = "CREATE DATABASE latin TEMPLATE template0 ENCODING 'ISO_8859_5' LC_COLLATE 'C' LC_CTYPE 'C'";
+    latin.cluster.connect("postgres").batch_execute(create).unwrap();
+    // In this encoding the sign \u{2116} is behind the letters, in UTF-8 as well; \u{a7} is behind them, but not in UTF-8.
+    latin.run("CREATE TABLE t (k text PRIMARY KEY); INSERT INTO t VALUES ('\u{44f}'), ('\u{a7}'), ('\u{2116}'), ('a')");
+    let tree = latin.export();
+    let rows = text(&tree, "data/public.t/rows.tsv");
+    assert_eq!(rows.lines().skip(1).collect::<Vec<_>>(), ["a", "\u{a7}", "\u{44f}", "\u{2116}"]);
+    let copy = latin.beside("latin_copy");
+    copy.must_push(None, &tree);
+    assert_same(&copy.export(), &tree);
+    assert_eq!(copy.ask("SHOW server_encoding"), "ISO_8859_5");
+}
+
+#[test]
+fn partitions_by_the_hash_of_an_enum_are_loaded_through_their_root() {
+    let sql = "CREATE TYPE mood AS ENUM ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'); \
+               CREATE TABLE hashed (m mood PRIMARY KEY) PARTITION BY HASH (m); \
+               CREATE TABLE hashed_0 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0); \
+               CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 1); \
+               INSERT INTO hashed SELECT unnest(enum_range(NULL::mood))";
+    let Some(shop) = Subject::of("hashed_from", sql) else { return };
+    let tree = shop.export();
+    for copy in ["hashed_1", "hashed_2", "hashed_3"] {
+        let copy = shop.beside(copy);
+        copy.must_push(None, &tree);
+        assert_eq!(copy.ask("SELECT string_agg(m::text, '' ORDER BY m) FROM hashed"), "abcdefgh");
+    }
+}
+
+#[test]
+fn the_servers_own_database_can_be_a_state() {
+    let Some(shop) = Subject::of("own_from", "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)") else {
+        return;
+    };
+    let tree = shop.export();
+    let own = Subject::alone("postgres");
+    own.must_push(None, &tree);
+    assert_same(&own.export(), &tree);
+}
+
+#[test]
+fn root_logs_in_as_the_user_of_the_database() {
+    if Subject::absent("peer").is_none() {
+        return;
+    }
+    let own = Subject::alone("postgres");
+    own.run("COPY (SELECT 'local all all peer') TO PROGRAM 'cat > pg_hba.conf'; SELECT pg_reload_conf()");
+    let refused = || own.cluster.config("postgres").connect(postgres::NoTls).is_err();
+    assert!(
+        (0..50).any(|_| refused() || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            false
+        }),
+        "peer login is on"
+    );
+    own.try_export().unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert!(rustix::process::geteuid().is_root(), "this thread is who it was");
+}

@@ -1,6 +1,6 @@
 //! Pushes that change the schema, alone and with rows.
 
-use glxc_handlers::{Error, MemoryTree};
+use glxc_handlers::{Error, MemoryTree, Value};
 
 use crate::harness::{End, Subject, added, assert_same, chain, edited, path, text};
 
@@ -104,6 +104,30 @@ fn a_table_with_unseen_rows_is_not_dropped() {
     shop.run("DELETE FROM log WHERE message::text = '{}'");
     shop.must_push(Some(&base), &next);
     assert_same(&shop.export(), &next);
+}
+
+#[test]
+fn tables_and_their_rows_come_and_go_together() {
+    let Some(shop) = Subject::shop("schema_pairs") else { return };
+    let base = shop.export();
+    let log = path("schema/tables/public.log.sql");
+    let error = shop.declined(Some(&base), &base.without(&log));
+    assert!(
+        error.to_string().contains("public.log/rows.tsv: the pushed schema has no such table"),
+        "{}",
+        chain(&error)
+    );
+    let new = base.with(&path("schema/tables/public.new.sql"), "CREATE TABLE public.new (x int);\n");
+    let error = shop.declined(Some(&base), &new);
+    assert!(error.to_string().contains("rows of public.new are missing"), "{}", chain(&error));
+    let ruled = shop.with_tables(&[("public.session", Value::Text("schema".into()))]);
+    let base = ruled.export();
+    let next = base.without(&path("schema/tables/public.session.sql"));
+    let error = ruled.declined(Some(&base), &next);
+    assert!(matches!(&error, Error::Changed { first, .. } if first[0].contains("public.session")), "{}", chain(&error));
+    ruled.run("DELETE FROM session");
+    ruled.must_push(Some(&base), &next);
+    assert_same(&ruled.export(), &next);
 }
 
 #[test]

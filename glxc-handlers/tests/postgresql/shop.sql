@@ -103,6 +103,17 @@ CREATE TABLE "Odd ""name"". ä/.git" ("select" int PRIMARY KEY, "a	b" text);
 INSERT INTO "Odd ""name"". ä/.git" VALUES (1, 'x');
 CREATE TABLE empty (id int PRIMARY KEY, v text);
 
+CREATE TABLE places (id int PRIMARY KEY, name text);
+CREATE TABLE cities (mayor text, PRIMARY KEY (id)) INHERITS (places);
+INSERT INTO places VALUES (1, 'sea'), (2, 'hill');
+INSERT INTO cities VALUES (1, 'Rome', 'R'), (3, 'Oslo', NULL);
+CREATE TABLE nothing ();
+INSERT INTO nothing DEFAULT VALUES;
+INSERT INTO nothing DEFAULT VALUES;
+CREATE TABLE tree (id int PRIMARY KEY, above int REFERENCES tree);
+INSERT INTO tree VALUES (1, NULL), (2, 1), (3, 2);
+CREATE MATERIALIZED VIEW order_count AS SELECT count(*) FROM orders;
+
 CREATE TABLE audit (what text);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
     INSERT INTO public.audit VALUES (TG_OP || ' ' || TG_TABLE_NAME); RETURN NULL; END$$;
