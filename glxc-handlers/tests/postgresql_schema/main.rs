@@ -5,6 +5,7 @@
 mod changes;
 #[path = "../common/mod.rs"]
 mod common;
+mod names;
 mod scratch;
 mod unsupported;
 

@@ -25,22 +25,35 @@ pub(super) fn settle(model: &mut Model) {
 fn settled(text: &str) -> String {
     let mut done = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(OPEN) {
-        let (before, array) = rest.split_at(at);
-        done += before;
-        match elements(&array[OPEN.len() - 1..]) {
+    while let Some(at) = rest.find(['"', '\'', '(']) {
+        done += &rest[..at];
+        rest = &rest[at..];
+        match rest.strip_prefix(OPEN).and_then(|_| elements(&rest[OPEN.len() - 1..])) {
             Some((elements, after)) => {
                 let cast: Vec<String> = elements.iter().map(|element| format!("({element})::text")).collect();
                 done += &format!("ARRAY[{}]", cast.join(", "));
                 rest = after;
             }
             None => {
-                done += OPEN;
-                rest = &array[OPEN.len()..];
+                let (passed, after) = rest.split_at(quoted(rest).unwrap_or(1));
+                done += passed;
+                rest = after;
             }
         }
     }
     done + rest
+}
+
+/// The length of a constant or name in quotes at the start of a text.
+fn quoted(text: &str) -> Option<usize> {
+    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    let mut characters = text[1..].char_indices().peekable();
+    loop {
+        let (at, c) = characters.next()?;
+        if c == quote && characters.next_if(|(_, next)| *next == quote).is_none() {
+            return Some(at + 2);
+        }
+    }
 }
 
 /// The elements of an array of `varchar` constants up to its cast, and what follows.
@@ -60,13 +73,7 @@ fn elements(text: &str) -> Option<(Vec<&str>, &str)> {
 
 /// The length of `'text'::character varying` at the start of a text.
 fn constant(text: &str) -> Option<usize> {
-    let mut characters = text.strip_prefix('\'')?.char_indices().peekable();
-    let end = loop {
-        let (at, c) = characters.next()?;
-        if c == '\'' && characters.next_if(|(_, next)| *next == '\'').is_none() {
-            break at + 2;
-        }
-    };
+    let end = text.starts_with('\'').then(|| quoted(text))??;
     let cast = "::character varying";
     text[end..].starts_with(cast).then_some(end + cast.len())
 }
@@ -86,9 +93,13 @@ mod tests {
 
     #[test]
     fn anything_else_stays() {
-        for text in
-            ["(ARRAY['a'::text, 'b'::text])", "(ARRAY['a", "(ARRAY['a'::character varying])::text[", "(ARRAY['ä"]
-        {
+        for text in [
+            "(ARRAY['a'::text, 'b'::text])",
+            "(ARRAY['a",
+            "(ARRAY['a'::character varying])::text[",
+            "(ARRAY['ä",
+            "\"(ARRAY['a'::character varying])::text[]\"",
+        ] {
             assert_eq!(settled(text), text);
         }
     }

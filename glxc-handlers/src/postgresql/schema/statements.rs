@@ -1,5 +1,7 @@
 //! The statements that a schema file may hold: a closed list.
 
+use std::ops::Range;
+
 use super::settings::DATABASE;
 use super::sql::{self, Statement, Token, TokenKind};
 use crate::{Error, Result, StatePath};
@@ -69,12 +71,18 @@ impl Placed {
         tokens.len() >= words.len() && tokens[tokens.len() - words.len()..].iter().zip(words).all(|(t, w)| t.is(w))
     }
 
-    /// The text with another name where `current_database` stands.
+    /// The place of `current_database` after the word `DATABASE`.
+    fn database(&self) -> Option<Range<usize>> {
+        let mut pairs = self.statement.tokens.windows(2);
+        let found = pairs.find(|pair| pair[0].is("DATABASE") && pair[1].is("CURRENT_DATABASE"));
+        found.map(|pair| pair[1].span.clone())
+    }
+
+    /// The text with another name where the database is named.
     pub(super) fn for_database(&self, name: &str) -> String {
         let text = &self.statement.text;
-        let is_place = |token: &&Token| token.is(&DATABASE.to_ascii_uppercase());
-        match self.statement.tokens.iter().find(is_place) {
-            Some(token) => format!("{}{name}{}", &text[..token.span.start], &text[token.span.end..]),
+        match self.database() {
+            Some(place) => format!("{}{name}{}", &text[..place.start], &text[place.end..]),
             None => text.clone(),
         }
     }
@@ -107,7 +115,7 @@ fn place(file: &StatePath, statement: Statement) -> Result<Placed> {
 
 /// The file that a statement must stand in, where it is not the file of an object.
 fn home(placed: &Placed) -> Option<&'static str> {
-    let database = placed.has(&DATABASE.to_ascii_uppercase()) && placed.has("DATABASE");
+    let database = placed.database().is_some();
     match placed.step {
         Step::Role => Some("schema/roles.sql"),
         Step::Database | Step::DatabaseSetting => Some("schema/database.sql"),
@@ -186,7 +194,7 @@ fn alter(placed: &Placed, words: &[&str]) -> Result<Step, String> {
     let step = match words {
         ["DATABASE", "CURRENT_DATABASE", "OWNER" | "SET", ..] => Step::DatabaseSetting,
         ["ROLE", ..]
-            if placed.has("CURRENT_DATABASE") && tokens.len() > 6 && tokens[3].is("IN") && tokens[6].is("SET") =>
+            if placed.database().is_some() && tokens.len() > 6 && tokens[3].is("IN") && tokens[6].is("SET") =>
         {
             Step::DatabaseSetting
         }
@@ -236,7 +244,7 @@ fn grant(placed: &Placed) -> Result<Step, String> {
 
 /// A statement about a database must be about the current one.
 fn database_by_place(placed: &Placed, kind: &str, step: Step) -> Result<Step, String> {
-    let own = placed.has(&DATABASE.to_ascii_uppercase());
+    let own = placed.database().is_some();
     if kind == "DATABASE" && !own { Err(format!("only DATABASE {DATABASE} can be named here")) } else { Ok(step) }
 }
 
