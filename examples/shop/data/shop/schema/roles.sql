@@ -1,0 +1,2 @@
+CREATE ROLE shop;
+CREATE ROLE "www-data";
