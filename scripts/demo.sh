@@ -61,7 +61,7 @@ step "git pull $NAME main"
 git pull --no-edit --no-rebase "$NAME" main
 
 step "what came back"
-git --no-pager log -1 --format='%h %an: %s'
+git --no-pager log -1 --format='%h %s'
 git --no-pager diff --unified=0 HEAD~ | grep -E '^[-+]([^-+]|$)'
 
 cat <<END
