@@ -179,8 +179,8 @@ pub struct Description {
 /// method returns an error that names the place rather than panicking, whatever the tree or the engine answers, and
 /// never logs or returns a secret.
 ///
-/// The order of an import is `check`, `stage`, `lock`, then `commit` or `abort`. After a crash `recover` is called, once
-/// or several times, possibly in another process.
+/// The order of an import is `check`, `stage`, `lock`, then `commit` or `abort`, and `clear` once the outcome is recorded.
+/// After a crash `recover` is called, once or several times, possibly in another process.
 pub trait Handler: Send + Sync + fmt::Debug {
     /// What it can do.
     fn caps(&self) -> Caps;
@@ -246,6 +246,16 @@ pub trait Handler: Send + Sync + fmt::Debug {
     fn recover(
         &self, change: &Change<'_>, record: Option<&Record>, decision: Decision, cx: &Cx<'_>,
     ) -> Result<Recovered>;
+
+    /// Removes the last traces of an operation whose outcome is recorded, so that nobody will ask for it again: a mark
+    /// that tells that its transaction committed. Idempotent.
+    ///
+    /// # Errors
+    /// Where the engine can not be asked. The caller tries again at the next contact.
+    fn clear(&self, op: &OpId, cx: &Cx<'_>) -> Result<()> {
+        let _ = (op, cx);
+        Ok(())
+    }
 }
 
 /// A prepared import. Dropping it aborts it.

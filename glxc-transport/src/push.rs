@@ -411,8 +411,24 @@ impl StateRepository {
             self.forget_fingerprints(&main)?;
             self.record_roots(&main)?;
         }
+        self.clear_states()?;
         journal.clear()?;
         self.sweep()
+    }
+
+    /// The journal tells the outcome until here, and nobody asks the engines for it any more.
+    fn clear_states(&self) -> Result<()> {
+        let Some(settled) = journal::read(&self.journal_path())? else { return Ok(()) };
+        let operation = self.operation(OpId::new(settled.op).map_err(|e| Error::Protocol(e.to_string()))?)?;
+        let config = self.config(&settled.new)?;
+        for part in &settled.parts {
+            let Some(state) = config.state(&part.state) else { continue };
+            let never = glxc_handlers::Cancel::new();
+            let cx = glxc_handlers::Cx { cancel: &never, ..operation.cx(self, None) };
+            let cleared = self.handler(&settled.new, state)?.clear(&operation.id, &cx);
+            cleared.map_err(Error::state(state.name(), "clear"))?;
+        }
+        Ok(())
     }
 
     fn run_ready(&self) -> Result<()> {

@@ -54,8 +54,8 @@ mod table;
 mod triggers;
 
 use crate::{
-    Caps, Change, Commit, Committed, Cx, Decision, Description, Exported, Fingerprint, Handler, Live, Record, Recorded,
-    Recovered, Result, Settings, Sink, Snapshot, Staged, Tree, Unit,
+    Caps, Change, Commit, Committed, Cx, Decision, Description, Exported, Fingerprint, Handler, Live, OpId, Record,
+    Recorded, Recovered, Result, Settings, Sink, Snapshot, Staged, Tree, Unit,
 };
 use differential::Differential;
 use load::Load;
@@ -140,6 +140,14 @@ impl Handler for Postgresql {
                 staged.lock()?;
                 staged.commit().map(Recovered::Committed)
             }
+        }
+    }
+
+    fn clear(&self, _: &OpId, cx: &Cx<'_>) -> Result<()> {
+        cx.check()?;
+        match Session::maintenance(&self.target, READER)?.has_database(&self.target.database)? {
+            true => recover::sweep_done(&self.target, READER),
+            false => Ok(()),
         }
     }
 }
