@@ -164,9 +164,14 @@ const ATTACKS: &[(&str, &str)] = &[
     ("COPY (SELECT 1) TO PROGRAM ''touch /tmp/glxc-evil''", "to COPY to or from an external program"),
     ("CREATE DATABASE evil", "CREATE DATABASE"),
     ("ALTER SYSTEM SET work_mem = ''1MB''", "ALTER SYSTEM"),
-    // takes the function that protects us away; the next statement must run without rights all the same
-    ("ALTER FUNCTION glxc_00000000000000b3.run(text) SECURITY INVOKER", ""),
-    ("DROP FUNCTION glxc_00000000000000b3.run(text)", ""),
+    // takes away what protects us: nothing is run after that
+    ("ALTER FUNCTION glxc_00000000000000b3.run(text) SECURITY INVOKER", "protects the cluster"),
+    ("DROP FUNCTION glxc_00000000000000b3.run(text)", "protects the cluster"),
+    ("ALTER FUNCTION glxc_00000000000000b3.run(text) RENAME TO walk", "permission denied"),
+    (
+        "CREATE FUNCTION glxc_00000000000000b3.run(integer) RETURNS integer LANGUAGE sql AS ''SELECT 1''",
+        "permission denied",
+    ),
     ("SELECT set_config(''standard_conforming_strings'', ''off'', false)", ""),
     ("SELECT set_config(''search_path'', ''s'', false)", ""),
 ];
@@ -185,7 +190,7 @@ fn what_is_evaluated_has_no_rights() {
             )
         };
         let second = evil("z", "ALTER ROLE app_reader SUPERUSER", "");
-        let text = evil("a", attack, if words.is_empty() { &second } else { "" });
+        let text = evil("a", attack, if words.is_empty() || words.starts_with("protects") { &second } else { "" });
         let error = load(cluster, &one("schema/x.sql", &text), "00000000000000b3").expect_err(attack).to_string();
         let expected = if words.is_empty() { "must be superuser" } else { words };
         assert!(error.contains(expected), "{attack}: {error}");

@@ -138,14 +138,19 @@ struct Loader<'a> {
     client: Client,
     /// The name of the database, of the role without rights, and of the schema of the function that runs as it.
     name: &'a str,
+    /// Where that function stands in the catalog.
+    places: Vec<String>,
 }
 
 impl<'a> Loader<'a> {
     fn new(client: Client, name: &'a str) -> Result<Self> {
-        let mut loader = Loader { client, name };
+        let mut loader = Loader { client, name, places: Vec::new() };
         loader.run(&format!(
             "BEGIN; {}; SET LOCAL client_min_messages = warning; CREATE ROLE {name} NOLOGIN; CREATE SCHEMA {name};
-            GRANT USAGE ON SCHEMA {name} TO {name}; GRANT CREATE ON DATABASE {name} TO {name}; DROP SCHEMA public",
+            GRANT USAGE ON SCHEMA {name} TO {name}; GRANT CREATE ON DATABASE {name} TO {name}; DROP SCHEMA public;
+            CREATE FUNCTION {name}.run(pg_catalog.text) RETURNS pg_catalog.void LANGUAGE plpgsql SECURITY DEFINER
+                AS 'BEGIN EXECUTE $1; END';
+            ALTER FUNCTION {name}.run(pg_catalog.text) OWNER TO {name}",
             super::PINNED
         ))?;
         Ok(loader)
@@ -235,18 +240,26 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Pins what an earlier statement may have changed, and makes the function that runs without rights anew.
+    /// Pins what an earlier statement may have changed, and makes sure that the function that runs without rights is
+    /// still as it was made: every change of it makes a new row of the catalog.
     fn prepare(&mut self, check: bool) -> Result<()> {
         let name = self.name;
         let check = if check { "on" } else { "off" };
-        self.run(&format!(
+        let sql = format!(
             "{}; SAVEPOINT one; SET LOCAL check_function_bodies = {check}; SET LOCAL statement_timeout = '{PATIENCE}';
-            DROP FUNCTION IF EXISTS {name}.run(pg_catalog.text);
-            CREATE FUNCTION {name}.run(pg_catalog.text) RETURNS pg_catalog.void LANGUAGE plpgsql SECURITY DEFINER
-                AS 'BEGIN EXECUTE $1; END';
-            ALTER FUNCTION {name}.run(pg_catalog.text) OWNER TO {name}",
+            SELECT p.oid::pg_catalog.text || p.ctid::pg_catalog.text AS place FROM pg_catalog.pg_proc p
+            WHERE p.pronamespace = '{name}'::pg_catalog.regnamespace",
             super::PINNED
-        ))
+        );
+        let rows = super::query::rows(&mut self.client, &sql)?;
+        let places = rows.iter().map(|row| row.string("place")).collect::<Result<Vec<_>>>()?;
+        if self.places.is_empty() {
+            self.places = places;
+        } else if self.places != places {
+            let what = "a definition that changes what protects the cluster from it".into();
+            return Err(Error::Unsupported { what });
+        }
+        Ok(())
     }
 
     /// The text of a statement as it is run here; empty where there is nothing to do.
