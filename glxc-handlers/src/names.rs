@@ -24,7 +24,7 @@ const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
 
 /// The file name of an object's name.
 ///
-/// Kept are `a-z 0-9 _ - ( ) ,` and the letters of [`is_plain_letter`]; `+x` stands for `X`; every other byte becomes `%xx`.
+/// Kept are `a-z 0-9 _ - ( ) ,` and plain letters beyond ASCII; `+x` stands for `X`; every other byte becomes `%xx`.
 /// So a `.` never comes out of a name, and can separate names and extensions. The empty name is `%`. What would be longer than
 /// [`LONGEST`] is cut, and ends in `~` and a hash of the whole name.
 pub fn encode(name: &str) -> String {
