@@ -244,3 +244,80 @@ fn replace_options(options: &[String]) -> Result<BTreeSet<String>> {
     }
     Ok(replace)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What git writes to the hook.
+    fn request(features: &str, updates: &[RefUpdate], options: &[String]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        pkt::write(&mut bytes, format!("version=1\0{features}\n").as_bytes()).unwrap();
+        pkt::flush(&mut bytes).unwrap();
+        for update in updates {
+            pkt::write(&mut bytes, format!("{} {} {}\n", update.old, update.new, update.name).as_bytes()).unwrap();
+        }
+        pkt::flush(&mut bytes).unwrap();
+        if features.contains("push-options") {
+            options.iter().for_each(|option| pkt::write(&mut bytes, option.as_bytes()).unwrap());
+            pkt::flush(&mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    fn updates() -> impl Strategy<Value = Vec<RefUpdate>> {
+        let id = || "[0-9a-f]{40}".prop_map(|hex| ObjectId::new(hex).unwrap());
+        let update = ("refs/[a-z/ é]{1,20}", id(), id()).prop_map(|(name, old, new)| RefUpdate { name, old, new });
+        prop::collection::vec(update, 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_is_read_as_git_writes_it(
+            updates in updates(), options in prop::collection::vec("[a-z=é\u{1b}]{0,9}", 0..4),
+            push_options in any::<bool>(), atomic in any::<bool>(),
+        ) {
+            let features = [("push-options", push_options), ("atomic", atomic)];
+            let features: Vec<_> = features.iter().filter(|(_, on)| *on).map(|(word, _)| *word).collect();
+            let bytes = request(&features.join(" "), &updates, &options);
+            let mut answer = Vec::new();
+            let read = read_request(&mut bytes.as_slice(), &mut answer).unwrap();
+            prop_assert_eq!((read.updates, read.atomic), (updates, atomic));
+            prop_assert_eq!(read.options, if push_options { options } else { Vec::new() });
+            prop_assert_eq!(answer.ends_with(b"\0push-options\n0000"), push_options);
+        }
+
+        #[test]
+        fn a_damaged_request_is_an_error_or_another_request(
+            updates in updates(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
+        ) {
+            let mut bytes = request("push-options atomic", &updates, &["x".into()]);
+            let at = at.index(bytes.len());
+            if cut { bytes.truncate(at) } else { bytes[at] = byte }
+            let read = read_request(&mut bytes.as_slice(), &mut Vec::new());
+            prop_assert!(!cut || read.is_err(), "a request that breaks off is none");
+        }
+
+        #[test]
+        fn any_bytes_are_a_request_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut framed = Vec::new();
+            pkt::write(&mut framed, b"version=1\0atomic").unwrap();
+            pkt::flush(&mut framed).unwrap();
+            pkt::write(&mut framed, &bytes).unwrap();
+            pkt::flush(&mut framed).unwrap();
+            if let Ok(read) = read_request(&mut framed.as_slice(), &mut Vec::new()) {
+                let update = &read.updates[0];
+                let text = format!("{} {} {}", update.old, update.new, update.name);
+                prop_assert_eq!(text.as_bytes(), bytes.strip_suffix(b"\n").unwrap_or(&bytes));
+            }
+            let _ = read_request(&mut bytes.as_slice(), &mut Vec::new());
+        }
+
+        #[test]
+        fn a_reason_is_one_harmless_line(reason in any::<String>()) {
+            let line = one_line(&reason);
+            prop_assert!(line.len() <= 4100 && !line.chars().any(char::is_control), "{line:?}");
+        }
+    }
+}

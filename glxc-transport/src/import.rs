@@ -320,3 +320,45 @@ impl Sink for StateSink<'_> {
         carried(kept.into_iter().try_for_each(|entry| self.insert(entry.path.clone(), entry.mode, id_of(entry))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_any_byte_is_written_and_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let git = Git::new(folder.path());
+        git.output(&["init", "--bare", "--quiet", "--template="]).unwrap();
+        let tree = git.feed(&["mktree"], b"").unwrap();
+        let author = [
+            ("GIT_AUTHOR_NAME", "a"),
+            ("GIT_AUTHOR_EMAIL", "a"),
+            ("GIT_COMMITTER_NAME", "a"),
+            ("GIT_COMMITTER_EMAIL", "a"),
+        ];
+        let committing = git.clone().with_environment(author.map(|(name, value)| (name.into(), value.into())));
+        let tree = String::from_utf8(tree).unwrap();
+        let parent = ObjectId::new(committing.feed(&["commit-tree", tree.trim()], b"x").unwrap().trim_ascii()).unwrap();
+        let state = StatePath::new("data/kv").unwrap();
+        let mut import = Import::new(&git, folder.path());
+        let mut sink = import.sink(None);
+        let mut names = Vec::new();
+        for byte in (1..=255u8).filter(|byte| !b"/".contains(byte)) {
+            for name in [vec![b'a', byte], vec![byte, b'b'], vec![b'"', byte, b'7'], vec![b'\\', byte]] {
+                let path = StatePath::new(&name).unwrap();
+                // A name may come up twice, as `"` and a backslash are among the bytes.
+                if !names.contains(&path) {
+                    sink.put(&path, &name).unwrap();
+                    names.push(path);
+                }
+            }
+        }
+        let written = sink.finish().unwrap();
+        let commit = import.commit("refs/glxc/0/x", &parent, "x", "a <a@a>", &[(state.clone(), written)]).unwrap();
+        let read = GitTree::load(&git, &commit, &state).unwrap().unwrap();
+        names.sort();
+        assert_eq!(read.entries().iter().map(|entry| entry.path.clone()).collect::<Vec<_>>(), names);
+        assert!(names.iter().all(|name| read.read(name, 10).unwrap() == name.as_bytes()));
+    }
+}

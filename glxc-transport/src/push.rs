@@ -219,9 +219,13 @@ impl StateRepository {
             base = self.tree(old, &base_state.path)?.map(|tree| (tree, base_state.settings.options.clone()));
         }
         let Some(next) = next else {
-            return match base {
-                None => Ok(None),
-                Some(_) => Err(Error::Refused(format!(
+            return match (base, base_state) {
+                (None, _) | (_, None) => Ok(None),
+                (Some(_), Some(before)) if before.path != state.path => Err(Error::Refused(format!(
+                    "state `{name}` moved, but its files did not: git mv {} {}",
+                    before.path, state.path
+                ))),
+                (Some(_), Some(_)) => Err(Error::Refused(format!(
                     "the folder {} of state `{name}` was removed: take the state out of glxc.toml instead",
                     state.path
                 ))),

@@ -234,3 +234,30 @@ impl Drop for Blob {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_record_is_an_entry_or_an_error(
+            record in prop::collection::vec(any::<u8>(), 0..80), mode in "(100644|100755|120000|160000|040000|x)",
+            path in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let folder = StatePath::new("data/kv").unwrap();
+            let _ = entry(&record, &folder);
+            let id = "1".repeat(40);
+            let record = [format!("{mode} blob {id}\t").as_bytes(), &path].concat();
+            match entry(&record, &folder) {
+                Ok(entry) => {
+                    prop_assert!(["100644", "100755", "120000"].contains(&mode.as_str()));
+                    prop_assert_eq!((entry.path.as_bytes(), entry.id.as_bytes()), (path.as_slice(), id.as_bytes()));
+                }
+                Err(Error::Tree { path, .. }) => prop_assert!(!path.chars().any(char::is_control)),
+                Err(error) => prop_assert!(false, "{error}"),
+            }
+        }
+    }
+}
