@@ -210,6 +210,53 @@ fn cancelling_ends_a_push_before_the_decision_and_not_after() {
 }
 
 #[test]
+fn a_start_of_the_system_settles_and_leaves_the_scripts() {
+    let ready = Ready::new("");
+    assert!(!ready.push(&["kv committed kill"]).ok);
+    ready.world.recover().accepted();
+    assert_eq!((ready.world.live("up"), ready.world.main_in_container()), (NEW.into(), ready.head()));
+    assert!(!ready.world.path("host/ready").exists());
+    ready.world.recover().accepted();
+    assert!(!ready.world.path("host/ready").exists());
+    ready.fetch("a start");
+    ready.assert_settled(true, "a start");
+}
+
+#[test]
+fn databases_come_first() {
+    let ready = Ready::new("");
+    ready.push(&[]).accepted();
+    let calls = ready.world.calls();
+    let steps: Vec<_> = calls.iter().filter(|call| !call.starts_with("sysconf")).map(String::as_str).collect();
+    let wanted = [
+        "kv stage",
+        "kv staged",
+        "up stage",
+        "up staged",
+        "kv lock",
+        "kv locked",
+        "up lock",
+        "up locked",
+        "kv commit",
+        "kv committed",
+        "up commit",
+        "up committed",
+    ];
+    assert_eq!(steps, wanted);
+    // By name the other one would come first.
+    ready.world.write("glxc.toml", &(ready.world.state("z", "store") + &ready.world.read("glxc.toml")));
+    ready.world.commit("z");
+    ready.world.push().accepted();
+    ready.world.write_live("z", "");
+    ready.world.calls();
+    ready.world.git(&["fetch", "demo"]).accepted();
+    assert_eq!(
+        ready.world.calls(),
+        ["kv", "z", "up"].map(|n| [format!("{n} export"), format!("{n} exported")]).concat()
+    );
+}
+
+#[test]
 fn a_failed_ready_is_reported_and_no_decline() {
     let ready = Ready::new("");
     let said = ready.push(&["sysconf ready fail"]).accepted();

@@ -191,3 +191,16 @@ fn what_a_killed_git_left_is_removed() {
     assert!(!quarantine("tmp_objdir-incoming-old").exists());
     assert!(quarantine("tmp_objdir-incoming-new").exists(), "another client may be sending it");
 }
+
+#[test]
+fn a_branch_is_made_of_commits() {
+    let world = World::pushed();
+    world.write("data/kv/keys.tsv", "a\t2\nb\t1\n");
+    world.commit("a is 2");
+    world.git(&["tag", "-a", "v1", "-m", "one"]).accepted();
+    let tag = world.git(&["rev-parse", "v1"]).accepted();
+    world.git(&["push", "demo", &format!("{}:refs/heads/main", tag.trim())]).declined("");
+    world.git(&["push", "demo", "HEAD:refs/heads/main", "HEAD^{tree}:refs/heads/tree"]).declined("");
+    assert_eq!(world.container_git(&["for-each-ref", "--format=%(objecttype) %(refname)"]), "commit refs/heads/main");
+    world.assert_nothing_left();
+}

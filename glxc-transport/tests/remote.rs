@@ -148,6 +148,19 @@ fn an_atomic_push_is_all_or_nothing() {
 }
 
 #[test]
+fn an_atomic_push_with_a_bad_ref_is_not_begun() {
+    let world = World::pushed();
+    world.write("data/kv/keys.tsv", "a\t5\nb\t1\n");
+    world.commit("a is 5");
+    world.git(&["checkout", "-q", "--orphan", "other"]).accepted();
+    world.commit("another history");
+    world.calls();
+    let text = world.git(&["push", "--atomic", "demo", "main", "other"]).declined("shares no first commit");
+    assert!(text.contains("main (atomic push: another ref was declined)"), "{text}");
+    assert_eq!((world.live("kv").as_str(), world.calls().len()), ("a\t1\nb\t1\n", 0));
+}
+
+#[test]
 fn refs_that_stand_in_each_others_way_change_nothing() {
     let world = World::pushed();
     world.git(&["branch", "x"]).accepted();

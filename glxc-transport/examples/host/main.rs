@@ -4,6 +4,7 @@
 //! host FOLDER init BRANCH      makes the repository and its hooks
 //! host FOLDER serve SERVICE    what git calls: git clone 'ext::host FOLDER serve %S'
 //! host FOLDER hook NAME        what git's hooks call
+//! host FOLDER recover          what the system calls when it starts
 //! ```
 //!
 //! Its kinds of state are `store`, a file of `KEY TAB VALUE` lines (see `store.rs`), `whole`, the same handled by two
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
         [folder, "init", branch] => init(Path::new(folder), branch),
         [folder, "serve", service] => serve(Path::new(folder), service),
         [folder, "hook", name] => hook(Path::new(folder), name),
-        _ => Err("usage: host FOLDER init BRANCH | serve SERVICE | hook NAME".into()),
+        [folder, "recover"] => open(Path::new(folder)).and_then(|repository| Ok(repository.recover()?)),
+        _ => Err("usage: host FOLDER init BRANCH | serve SERVICE | hook NAME | recover".into()),
     };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     let mut text = error.to_string();

@@ -125,6 +125,11 @@ impl World {
         fs::read_to_string(self.path("host/faults")).map_or(0, |text| text.lines().count())
     }
 
+    /// The system of the host starts.
+    pub fn recover(&self) -> Said {
+        said(Command::new(host_program()).arg(self.path("host")).arg("recover").output().unwrap())
+    }
+
     /// The points that were passed since this was asked last.
     pub fn calls(&self) -> Vec<String> {
         let path = self.path("host/calls");
