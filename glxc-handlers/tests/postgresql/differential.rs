@@ -193,14 +193,14 @@ fn foreign_keys_hold_in_both_directions() {
 fn a_parent_that_goes_away_meanwhile_is_noticed() {
     let Some(shop) = Subject::shop("parent_race") else { return };
     let base = shop.export();
-    let next = added(&base, ITEMS, "40\t3\tB       \t1\n");
+    let next = added(&base, "data/public.event_notes/rows.tsv", "4\t19\t2024-01-08\n");
     // The parent is deleted, but not yet for others to see: a plain look for orphans would still find it.
     let mut deleter = shop.connect();
     let started = Instant::now();
     let result = std::thread::scope(|scope| {
         let mut deleting = None;
         let result = shop.push_to(Some(&base), &next, End::Commit, |_| {
-            deleter.batch_execute("BEGIN; DELETE FROM orders WHERE id = 40").unwrap();
+            deleter.batch_execute("BEGIN; DELETE FROM events WHERE id = 19").unwrap();
             deleting = Some(scope.spawn(|| {
                 std::thread::sleep(Duration::from_millis(700));
                 deleter.batch_execute("COMMIT").unwrap();
@@ -211,10 +211,10 @@ fn a_parent_that_goes_away_meanwhile_is_noticed() {
     });
     assert!(started.elapsed() > Duration::from_millis(700), "the push waits for the deleter");
     assert!(
-        matches!(&result, Err(Error::Violation { message, .. }) if message.contains("order_id=40 has no row")),
+        matches!(&result, Err(Error::Violation { message, .. }) if message.contains("event_id=19 day=2024-01-08 has no row")),
         "{result:?}"
     );
-    assert_eq!(shop.ask("SELECT count(*) FROM items WHERE order_id = 40"), "0");
+    assert_eq!(shop.ask("SELECT count(*) FROM event_notes WHERE id = 4"), "0");
 }
 
 #[test]
