@@ -241,14 +241,16 @@ fn a_setuid_file_is_out_of_reach(fixture: &Fixture) {
 }
 
 fn a_device_node_is_dead(fixture: &Fixture) {
-    let node = fixture.folder().join("rootfs/disk");
-    let disk = fs::metadata("/").unwrap().dev();
-    let (major, minor) = (rustix::fs::major(disk).to_string(), rustix::fs::minor(disk).to_string());
-    on_host("mknod", &["-m", "666", node.to_str().unwrap(), "b", &major, &minor]);
-    assert!(node.exists());
-    let (code, said) = fixture.sh("head -c1 /disk");
-    assert_ne!(code, 0);
-    assert!(said.contains("Permission denied") || said.contains("not permitted"), "{said}");
+    // The tunnel device: there is one on every host, and it is not in the usual list.
+    let node = fixture.folder().join("rootfs/tunnel");
+    on_host("mknod", &["-m", "666", node.to_str().unwrap(), "c", "10", "200"]);
+    let on_the_host = fs::File::open(&node);
+    assert!(on_the_host.is_ok(), "{on_the_host:?}");
+    let (code, said) = fixture.sh("exec 3< /tunnel");
+    assert!(code != 0 && (said.contains("Permission denied") || said.contains("not permitted")), "{said}");
+    assert!(
+        fixture.sh("grep ' / / ' /proc/self/mountinfo || grep '/rootfs / ' /proc/self/mountinfo").1.contains("nodev")
+    );
     assert_eq!(fixture.sh("echo x > /dev/null; head -c3 /dev/zero | wc -c"), (0, "3".into()));
 }
 
