@@ -179,9 +179,10 @@ impl Host {
         let servers = network::resolv_conf();
         write_file(&etc, "resolv.conf", servers.as_bytes(), 0o644)?;
         write_file(folder, SERVERS, servers.as_bytes(), 0o600)?;
-        // Fails in every container with ids of its own, and so would mark the system as degraded.
-        let mask = etc.join("systemd/system/sys-kernel-debug.mount");
-        std::os::unix::fs::symlink("/dev/null", &mask).map_err(Error::io("create", &mask))?;
+        for unit in USELESS_UNITS {
+            let mask = etc.join("systemd/system").join(unit);
+            std::os::unix::fs::symlink("/dev/null", &mask).map_err(Error::io("create", &mask))?;
+        }
         let file = fs::File::open(&root).map_err(Error::io("open", &root))?;
         rustix::fs::syncfs(file).map_err(Error::io("write", &root))
     }
@@ -427,6 +428,9 @@ impl Host {
 
 /// The name servers that a container was given last, in its folder.
 const SERVERS: &str = "resolv.conf";
+
+/// What fails in every container with ids of its own, and so would mark its system as degraded.
+const USELESS_UNITS: [&str; 2] = ["sys-kernel-debug.mount", "systemd-modules-load.service"];
 
 /// Fails where something that every container needs is not installed.
 fn needed() -> Result<()> {
