@@ -117,7 +117,8 @@ impl Root {
         write("etc/apt/sources.list", mirror.lines(&self.release).map(|line| line + "\n").collect())?;
         write("etc/apt/apt.conf.d/99glxc", mirror.apt_settings.iter().map(|line| format!("{line};\n")).collect())?;
         let mut tar = run::program("tar", "tar")?;
-        tar.args(["--create", "--numeric-owner", "--one-file-system", "--xattrs", "--xattrs-include=*", "--file"]);
+        tar.args(["--create", "--numeric-owner", "--one-file-system", "--xattrs", "--xattrs-include=*"]);
+        tar.args(["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*_*", "--file"]);
         run::watched(tar.arg(tarball).arg("--directory").arg(&root).arg("."), watch)
     }
 }
