@@ -31,7 +31,8 @@ CREATE TABLE s.pet (
     id serial PRIMARY KEY,
     owner bigint NOT NULL REFERENCES s.person ON DELETE CASCADE,
     name text DEFAULT 'rex',
-    mood s.mood
+    mood s.mood,
+    moods s.mood[] DEFAULT '{sad}'
 );
 CREATE TABLE s.event (at date NOT NULL, what text, CHECK (what <> '')) PARTITION BY RANGE (at);
 CREATE TABLE s.event_1 PARTITION OF s.event FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
@@ -75,7 +76,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("a renamed column", "ALTER TABLE s.pet RENAME COLUMN name TO called"),
     (
         "columns in another order",
-        "CREATE TABLE s.other (mood s.mood, id serial PRIMARY KEY, owner bigint NOT NULL REFERENCES s.person ON DELETE CASCADE, name text DEFAULT 'rex'); DROP TABLE s.pet; ALTER TABLE s.other RENAME TO pet; ALTER SEQUENCE s.other_id_seq RENAME TO pet_id_seq; ALTER INDEX s.other_pkey RENAME TO pet_pkey; ALTER TABLE s.pet RENAME CONSTRAINT other_owner_fkey TO pet_owner_fkey",
+        "CREATE TABLE s.other (mood s.mood, id serial PRIMARY KEY, owner bigint NOT NULL REFERENCES s.person ON DELETE CASCADE, name text DEFAULT 'rex', moods s.mood[] DEFAULT '{sad}'); DROP TABLE s.pet; ALTER TABLE s.other RENAME TO pet; ALTER SEQUENCE s.other_id_seq RENAME TO pet_id_seq; ALTER INDEX s.other_pkey RENAME TO pet_pkey; ALTER TABLE s.pet RENAME CONSTRAINT other_owner_fkey TO pet_owner_fkey",
     ),
     ("another type", "ALTER TABLE s.pet ALTER COLUMN name TYPE varchar(10)"),
     (
@@ -216,6 +217,87 @@ const CHANGES: &[(&str, &str)] = &[
         "logged, clustered, with a rule",
         "ALTER TABLE s.person CLUSTER ON person_pkey; CREATE RULE nothing AS ON DELETE TO s.pet DO INSTEAD NOTHING; CREATE STATISTICS s.st ON name, mood FROM s.person",
     ),
+    (
+        "a partition with columns in another order",
+        "CREATE TABLE s.event_3 (what text, at date NOT NULL, CONSTRAINT event_what_check CHECK (what <> '')); ALTER TABLE s.event ATTACH PARTITION s.event_3 FOR VALUES FROM ('2022-01-01') TO ('2023-01-01')",
+    ),
+    (
+        "a partition that is partitioned",
+        "CREATE TABLE s.event_4 PARTITION OF s.event FOR VALUES FROM ('2023-01-01') TO ('2024-01-01') PARTITION BY LIST (at); CREATE TABLE s.event_4_all PARTITION OF s.event_4 DEFAULT",
+    ),
+    ("a foreign key to a partitioned table", "CREATE TABLE s.reference (at date REFERENCES s.event)"),
+    ("a foreign key of a partitioned table", "ALTER TABLE s.event ADD COLUMN p bigint REFERENCES s.person"),
+    (
+        "a trigger of a partitioned table",
+        "CREATE TRIGGER e BEFORE INSERT ON s.event FOR EACH ROW EXECUTE FUNCTION s.stamp()",
+    ),
+    ("a default of a partition", "ALTER TABLE s.event_1 ALTER COLUMN what SET DEFAULT 'one'"),
+    (
+        "a function as the default of a partitioned table",
+        "CREATE FUNCTION s.word() RETURNS text LANGUAGE sql AS 'SELECT ''x'''; ALTER TABLE s.event ALTER COLUMN what SET DEFAULT s.word()",
+    ),
+    ("a check of a partitioned table", "ALTER TABLE s.event ADD CONSTRAINT long CHECK (length(what) > 1)"),
+    ("no check of a partitioned table", "ALTER TABLE s.event DROP CONSTRAINT event_what_check"),
+    ("no inheritance", "ALTER TABLE s.child NO INHERIT s.parent"),
+    (
+        "two parents",
+        "CREATE TABLE s.parent2 (z integer DEFAULT 1); DROP TABLE s.child; CREATE TABLE s.child (b integer) INHERITS (s.parent, s.parent2)",
+    ),
+    ("a check of a parent", "ALTER TABLE s.parent ADD CONSTRAINT pos CHECK (a > 0)"),
+    ("another type in a parent", "ALTER TABLE s.parent ALTER COLUMN a TYPE bigint"),
+    ("not null in a parent", "ALTER TABLE s.parent ALTER COLUMN a SET NOT NULL"),
+    (
+        "a default for what a parent has",
+        "ALTER TABLE s.parent ALTER COLUMN a SET DEFAULT 3; ALTER TABLE s.child ALTER COLUMN a DROP DEFAULT",
+    ),
+    (
+        "a default by a function over the row",
+        "CREATE FUNCTION s.row_name(s.pet) RETURNS text LANGUAGE sql AS 'SELECT $1.name'; ALTER TABLE s.pet ALTER COLUMN name SET DEFAULT s.row_name(NULL)",
+    ),
+    (
+        "a function with an SQL body",
+        "CREATE FUNCTION s.names() RETURNS SETOF varchar BEGIN ATOMIC SELECT name FROM s.adults; END",
+    ),
+    (
+        "a view grouped by a key",
+        "CREATE VIEW s.grouped AS SELECT p.id, p.name, count(*) AS n FROM s.person p JOIN s.pet t ON t.owner = p.id GROUP BY p.id",
+    ),
+    (
+        "a view over a new view and a function",
+        "CREATE VIEW s.v1 AS SELECT s.feeling(mood) AS f FROM s.pet; CREATE VIEW s.a1 AS SELECT f FROM s.v1; CREATE MATERIALIZED VIEW s.b1 AS SELECT f FROM s.a1; CREATE MATERIALIZED VIEW s.a0 AS SELECT f FROM s.b1",
+    ),
+    (
+        "a range type in use",
+        "CREATE TYPE s.span AS RANGE (subtype = integer); ALTER TABLE s.pet ADD COLUMN span s.span DEFAULT '[1,2)'",
+    ),
+    (
+        "an aggregate in use",
+        "CREATE AGGREGATE s.most(integer) (SFUNC = int4larger, STYPE = integer); CREATE VIEW s.oldest AS SELECT s.most(age) AS age FROM s.person",
+    ),
+    (
+        "an exclusion",
+        "CREATE EXTENSION btree_gist SCHEMA public; ALTER TABLE s.pet ADD CONSTRAINT one_name EXCLUDE USING gist (name WITH =) DEFERRABLE",
+    ),
+    ("a sequence that belongs to a column", "ALTER SEQUENCE s.counter OWNED BY s.person.code"),
+    ("a domain that refuses more", "ALTER DOMAIN s.short SET DEFAULT 'd'"),
+    (
+        "a column with grants of another type",
+        "GRANT UPDATE (mood) ON s.pet TO app_reader; COMMENT ON COLUMN s.pet.name IS 'c'; ALTER TABLE s.pet ALTER COLUMN name SET STATISTICS 9, ALTER COLUMN name SET STORAGE EXTERNAL; ALTER TABLE s.pet ALTER COLUMN name TYPE varchar(99)",
+    ),
+    (
+        "a function that a trigger, a view and a default use",
+        "CREATE OR REPLACE FUNCTION s.stamp() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN OLD; END'",
+    ),
+    (
+        "a procedure and overloads",
+        "CREATE PROCEDURE s.go(a integer) LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION s.twice(n text) RETURNS text LANGUAGE sql AS 'SELECT n || n'",
+    ),
+    (
+        "indexes with everything",
+        "CREATE UNIQUE INDEX all_kinds ON s.person (code, lower(name) COLLATE \"C\" varchar_pattern_ops DESC NULLS LAST) INCLUDE (age) NULLS NOT DISTINCT WITH (fillfactor = 70) WHERE age IS NOT NULL; ALTER INDEX s.all_kinds ALTER COLUMN 2 SET STATISTICS 5",
+    ),
+    ("a table without columns", "ALTER TABLE s.parent DROP COLUMN a CASCADE"),
+    ("a table instead of a view", "DROP VIEW s.happy_adults; CREATE TABLE s.happy_adults (id bigint)"),
 ];
 
 #[test]
@@ -273,4 +355,44 @@ fn a_label_that_is_used_at_once_needs_the_enum_anew() {
     let plan = schema::plan_touching(&read(&mut live), &read(&mut pushed), &same).unwrap();
     apply(&mut live, &plan);
     assert_same(&files(&mut pushed), &files(&mut live));
+}
+
+#[test]
+fn one_changed_state_becomes_another() {
+    let Some(cluster) = postgres::shared() else { return };
+    roles(cluster);
+    cluster.create("pairs");
+    cluster.psql("pairs", SMALL);
+    let mut failed = Vec::new();
+    let count = CHANGES.len();
+    for step in (7..).step_by(16).take(scale()) {
+        for (at, (what, change)) in CHANGES.iter().enumerate() {
+            let (other, pushed) = CHANGES[(at * 2 + step) % count];
+            if at == (at * 2 + step) % count {
+                continue;
+            }
+            let attempt = std::panic::catch_unwind(|| {
+                let mut client = cluster.connect("pairs");
+                client.batch_execute("BEGIN").unwrap();
+                client.batch_execute(pushed).unwrap();
+                let next = both(&mut client);
+                client.batch_execute("ROLLBACK; BEGIN").unwrap();
+                client.batch_execute(change).unwrap();
+                let plan = schema::plan_touching(&read(&mut client), &next.0, &BTreeSet::new()).unwrap();
+                run(&mut client, &plan);
+                assert_same(&next.1, &files(&mut client));
+            });
+            if let Err(panic) = attempt {
+                let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                failed.push(format!("{what} -> {other}: {text}"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n\n"));
+}
+
+/// How many times the usual a test is to try.
+fn scale() -> usize {
+    let scale = std::env::var("GLXC_TEST_SCALE").ok().and_then(|text| text.parse::<f64>().ok());
+    scale.unwrap_or(1.0).ceil() as usize
 }

@@ -196,6 +196,10 @@ impl Planner<'_> {
             _ if statement.is_empty() => {}
             Kind::Column | Kind::DomainConstraint if self.action(&self.parent(id)).drops() => {}
             Kind::Table | Kind::Type | Kind::Domain if rebuilt => {
+                let table = self.live.tables.get(&id.name).filter(|table| table.partition_of.is_none());
+                for parent in table.map(|table| table.parents.clone()).unwrap_or_default() {
+                    self.before(format!("ALTER TABLE {} NO INHERIT {parent}", id.name));
+                }
                 let schema = self.live.objects[id].file.schema.clone().unwrap_or_default();
                 let name = format!("glxc_old_{}", self.old.len());
                 self.before(format!("ALTER {} {} RENAME TO {name}", id.kind.words(), id.name));
