@@ -132,15 +132,20 @@ fn a_recovery_that_is_killed_goes_on() {
 
 #[test]
 fn what_the_application_writes_before_a_recovery_stays() {
-    let ready = Ready::new("");
-    assert!(!ready.push(&["up commit kill"]).ok);
-    ready.world.write_live("kv", "a\t2\nb\tapplication\n");
-    ready.world.git(&["fetch", "demo"]).accepted();
-    assert_eq!(ready.world.live("kv"), "a\t2\nb\tapplication\n");
-    assert_eq!(ready.world.live("up"), NEW);
-    let (main, tag) = (ready.world.container_git(&["rev-parse", "main~"]), ready.world.container_git(&["tag"]));
-    assert_eq!((main, tag), (ready.head(), "v1".into()));
-    ready.world.assert_nothing_left();
+    for faults in [&["up commit kill"][..], &["kv committed kill", "up recover kill"]] {
+        let ready = Ready::new("");
+        assert!(!ready.push(faults).ok);
+        if faults.len() > 1 {
+            assert!(!ready.world.git(&["fetch", "demo"]).ok);
+        }
+        ready.world.write_live("kv", "a\t2\nb\tapplication\n");
+        ready.world.git(&["fetch", "demo"]).accepted();
+        assert_eq!(ready.world.live("kv"), "a\t2\nb\tapplication\n");
+        assert_eq!(ready.world.live("up"), NEW);
+        let (main, tag) = (ready.world.container_git(&["rev-parse", "main~"]), ready.world.container_git(&["tag"]));
+        assert_eq!((main, tag), (ready.head(), "v1".into()));
+        ready.world.assert_nothing_left();
+    }
 }
 
 #[test]

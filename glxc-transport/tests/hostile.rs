@@ -199,7 +199,9 @@ fn a_branch_is_made_of_commits() {
     world.commit("a is 2");
     world.git(&["tag", "-a", "v1", "-m", "one"]).accepted();
     let tag = world.git(&["rev-parse", "v1"]).accepted();
-    world.git(&["push", "demo", &format!("{}:refs/heads/main", tag.trim())]).declined("");
+    world
+        .git(&["push", "demo", &format!("{}:refs/heads/main", tag.trim())])
+        .declined("a branch can not point to a tag");
     world.git(&["push", "demo", "HEAD:refs/heads/main", "HEAD^{tree}:refs/heads/tree"]).declined("");
     assert_eq!(world.container_git(&["for-each-ref", "--format=%(objecttype) %(refname)"]), "commit refs/heads/main");
     world.assert_nothing_left();

@@ -169,7 +169,12 @@ fn refs_that_stand_in_each_others_way_change_nothing() {
     world.git(&["branch", "x/y"]).accepted();
     world.write("data/kv/keys.tsv", "a\t5\nb\t1\n");
     world.commit("a is 5");
+    world.calls();
     world.git(&["push", "demo", "main", "x/y"]).declined("refs/heads/x");
+    assert_eq!(world.calls().len(), 0, "nothing was begun");
+    // What is kept of a replaced state is a branch of its own, made on the way.
+    world.git(&["branch", "replaced"]).accepted();
+    world.git(&["push", "-o", "replace=kv", "demo", "main", "replaced"]).declined("refs/heads/replaced");
     assert_eq!(world.live("kv"), "a\t1\nb\t1\n");
     world.assert_nothing_left();
 }
