@@ -38,6 +38,7 @@ pub fn read(client: &mut impl GenericClient) -> Result<Model> {
     relations::read(&mut reader)?;
     settings::read(&mut reader)?;
     reader.depends()?;
+    reader.notes();
     settled::settle(&mut reader.model);
     Ok(reader.model)
 }
@@ -139,6 +140,12 @@ impl<'a> Reader<'a> {
             locale: row.opt("locale")?.map(str::to_owned),
             icu_rules: row.opt("icu_rules")?.map(str::to_owned),
         };
+        for (column, what) in [("placed", "tablespace"), ("limited", "connection limit"), ("template", "template flag")]
+        {
+            if row.flag(column)? {
+                self.model.notes.push(format!("the {what} of the database is not kept"));
+            }
+        }
         let file = FileName { folder: "", schema: None, name: "database".into() };
         self.add(row, settings::database(), Object::new(file, Definition::Implied))
     }
@@ -286,7 +293,15 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Adds the edges between objects, and gives each its removal.
+    /// Says which rows are not kept: nothing can write into a materialized view.
+    fn notes(&mut self) {
+        let populated =
+            self.model.objects.iter().filter(|(_, object)| object.settings.contains_key(settings::POPULATED));
+        let notes = populated.map(|(id, _)| format!("{id}: its rows are computed again by an import, not kept"));
+        self.model.notes.extend(notes);
+    }
+
+    /// Adds the edges between objects.
     fn depends(&mut self) -> Result<()> {
         let mut edges = std::mem::take(&mut self.edges);
         for row in self.rows(include_str!("catalog/depends.sql"))? {
