@@ -1,7 +1,7 @@
 //! Compare and swap of the rows of one table, inside the transaction that holds its lock.
 
 use super::schema::{Model, Table};
-use super::session::{Session, code, server_error};
+use super::session::{Session, brief, code, server_error};
 use super::sql::{ident, list};
 use super::staging::{Files, Staging, input};
 use super::table::printed;
@@ -293,10 +293,7 @@ fn located(place: Option<Vec<Option<String>>>, files: &Files, error: Error) -> E
     let field = |at: usize| place.as_ref()?.get(at)?.as_deref();
     let file = field(0).and_then(|number| files.get(number));
     let line = field(1).and_then(|line| line.parse().ok());
-    let words = server_error(&error).map(|db| match db.detail() {
-        Some(detail) => format!("{}: {detail}", db.message()),
-        None => db.message().to_owned(),
-    });
+    let words = server_error(&error).map(brief);
     match (file, line, words) {
         (Some(file), Some(line), Some(words)) => input(file.clone(), line, words, Some(error)),
         _ => error,

@@ -6,7 +6,7 @@ use super::layout::{Part, part, rows_folders};
 use super::schema::{self, Kind, Model, ObjectId, Plan};
 use super::schema_files::{LONGEST_FILE, SchemaFiles};
 use super::scope::leave_out;
-use super::session::{Session, server_error};
+use super::session::{Session, as_violation};
 use super::settings::Target;
 use super::snapshot::catalog_sign;
 use super::table::folder as table_folder;
@@ -226,20 +226,7 @@ pub(super) fn reached(session: &mut Session, target: &Target, goal: &Files) -> R
 /// Runs a statement of a plan. What the rows do not allow is their violation.
 pub(super) fn run(session: &mut Session, statement: &str) -> Result<()> {
     let short: String = statement.chars().take(200).collect();
-    match session.run(&short, statement) {
-        Err(Error::Engine { context, source }) => {
-            let error = Error::Engine { context: context.clone(), source };
-            let violated = server_error(&error).filter(|db| db.code().code().starts_with("23"));
-            match violated.map(|db| (db.message().to_owned(), db.detail().map(|detail| format!(": {detail}")))) {
-                Some((message, detail)) => {
-                    let message = format!("{message}{}", detail.unwrap_or_default());
-                    Err(Error::Violation { message, source: Some(error.into()) })
-                }
-                None => Err(error),
-            }
-        }
-        other => other,
-    }
+    session.run(&short, statement).map_err(as_violation)
 }
 
 /// The error that names the files whose objects are not what they should be.

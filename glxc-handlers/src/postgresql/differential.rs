@@ -12,7 +12,7 @@ use super::layout::rows_folders;
 use super::recover::{done_schema, session_name};
 use super::schema::{Column, Model, Table, TableKind};
 use super::sequences::{self, Position};
-use super::session::{LOCK_TIMEOUT, Session, Watch, code};
+use super::session::{LOCK_TIMEOUT, Session, Watch, as_violation, code};
 use super::settings::{Rules, Target};
 use super::sql::ident;
 use super::staging::{Files, Source, Staging, Which};
@@ -169,7 +169,7 @@ impl<'a> Differential<'a> {
     fn begin(&mut self) -> Result<()> {
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL session_replication_role = replica; \
-             SET LOCAL lock_timeout = {}",
+             SET LOCAL lock_timeout = {}; SET CONSTRAINTS ALL IMMEDIATE",
             LOCK_TIMEOUT.as_millis()
         );
         self.session.run("begin", &begin)?;
@@ -294,7 +294,7 @@ impl Staged for Differential<'_> {
         let watch = Watch::new(&self.session, self.cx);
         let locked = self.lock_and_write();
         drop(watch);
-        locked.map_err(|error| as_timeout(Watch::explain(error, self.cx), start))?;
+        locked.map_err(|error| told(Watch::explain(error, self.cx), start))?;
         Ok(Record::default())
     }
 
@@ -319,14 +319,14 @@ impl Drop for Differential<'_> {
     }
 }
 
-/// A lock that was not given, or a deadlock that the server resolved, as the time-out that it is.
-fn as_timeout(error: Error, start: Instant) -> Error {
+/// A lock that was not given, or a deadlock that the server resolved, as the time-out that it is; and a violated rule as that.
+fn told(error: Error, start: Instant) -> Error {
     let waited = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
     match (&error, code(&error)) {
         (Error::Engine { context, .. }, Some(code)) if waited.contains(code) => {
             Error::Timeout { what: format!("PostgreSQL, asked to {context},"), after: start.elapsed() }
         }
-        _ => error,
+        _ => as_violation(error),
     }
 }
 

@@ -121,6 +121,22 @@ pub(super) fn server_error(error: &Error) -> Option<&DbError> {
     source.downcast_ref::<ServerError>()?.db()
 }
 
+/// Message and detail, in one line.
+pub(super) fn brief(error: &DbError) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.message()),
+        None => error.message().to_owned(),
+    }
+}
+
+/// An error about a rule that rows violate as that, with the error itself as the cause.
+pub(super) fn as_violation(error: Error) -> Error {
+    match server_error(&error).filter(|db| db.code().code().starts_with("23")).map(brief) {
+        Some(message) => Error::Violation { message, source: Some(error.into()) },
+        None => error,
+    }
+}
+
 /// The server's code of an error.
 pub(super) fn code(error: &Error) -> Option<&SqlState> {
     server_error(error).map(DbError::code)

@@ -45,9 +45,8 @@ impl Quiet {
         Ok(quiet)
     }
 
-    /// Checks what is deferred, and puts the triggers back.
+    /// Puts the triggers back.
     pub fn restore(self, session: &mut Session) -> Result<()> {
-        session.run("check the deferred constraints", "SET CONSTRAINTS ALL IMMEDIATE")?;
         self.restore.iter().try_for_each(|statement| session.run("put a trigger back", statement))
     }
 }
