@@ -83,10 +83,21 @@ nef_template_apply_file() {
 }
 
 # Refreshes the package lists. A mirror or the network of a container just started may need a moment.
+# Runs a talkative command. What it says is only shown where it fails.
+_sysconf_quietly() {
+    local said status
+    said=$(mktemp) || return
+    "$@" >"$said" 2>&1
+    status=$?
+    [ "$status" -eq 0 ] || tail -n 60 "$said"
+    rm -f "$said"
+    return "$status"
+}
+
 _sysconf_apt_update() {
     local pause
     for pause in 1 3 9 0; do
-        apt-get -q -o APT::Update::Error-Mode=any -o DPkg::Lock::Timeout=300 update && return
+        _sysconf_quietly apt-get -q -o APT::Update::Error-Mode=any -o DPkg::Lock::Timeout=300 update && return
         sleep "$pause"
     done
     return 1
@@ -101,7 +112,7 @@ _sysconf_apt_stale() {
 }
 
 _sysconf_apt() {
-    apt-get -q -y -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"
+    _sysconf_quietly apt-get -q -y -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"
 }
 
 # usage: sysconf_apt-get ARGUMENT...   (fatal where it fails twice)
@@ -124,7 +135,9 @@ sysconf_require_packages() {
         [ "$(dpkg-query -W -f '${db:Status-Status}\n' "${package%%[=/]*}" 2>/dev/null | sort -u)" = installed ] \
             || missing+=("$package")
     done
-    [ "${#missing[@]}" -eq 0 ] || sysconf_apt-get install --no-upgrade --no-install-recommends "${missing[@]}"
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    nef_log "installing ${missing[*]}"
+    sysconf_apt-get install --no-upgrade --no-install-recommends "${missing[@]}"
 }
 
 # usage: sysconf_fix_directory FOLDER [MODE] [OWNER[:GROUP]]
