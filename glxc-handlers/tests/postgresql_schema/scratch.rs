@@ -196,7 +196,7 @@ fn what_is_evaluated_has_no_rights() {
         assert!(error.contains(expected), "{attack}: {error}");
     }
     let mut admin = cluster.connect("postgres");
-    let left = "SELECT count(*) FROM pg_roles WHERE rolname ~ '^(evil|glxc_)' OR rolname LIKE 'app%' AND rolsuper";
+    let left = "SELECT count(*) FROM pg_roles WHERE rolname ~ '^(evil|glxc_00000000000000b3)' OR rolname LIKE 'app%' AND rolsuper";
     assert_eq!(admin.query_one(left, &[]).unwrap().get::<_, i64>(0), 0);
     assert!(!std::path::Path::new("/tmp/glxc-evil").exists());
 }
