@@ -43,7 +43,7 @@ fn a_killed_push_happened_or_not() {
     // The rows of the entries, which were left to the export.
     world.pull().accepted();
     let (mut old, mut new) = (0, 0);
-    for number in 0..scaled(60) {
+    for number in 0..scaled(30) {
         let before = world.live("kv");
         let wanted = format!("a\t{number}\n");
         world.write("data/kv/keys.tsv", &wanted);
