@@ -334,7 +334,10 @@ fn changes(cluster: &Cluster, change: &str, forth: bool) {
     let plan = schema::plan_touching(&live.0, &next.0, &BTreeSet::new()).unwrap();
     assert!(!plan.is_empty(), "nothing changes");
     run(&mut client, &plan);
-    assert_same(&next.1, &files(&mut client));
+    let reached = both(&mut client);
+    assert_same(&next.1, &reached.1);
+    let again = schema::plan_touching(&reached.0, &next.0, &BTreeSet::new()).unwrap();
+    assert!(again.is_empty(), "{again:#?}");
 }
 
 #[test]

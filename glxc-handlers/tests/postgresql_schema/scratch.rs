@@ -130,6 +130,7 @@ const WRONG: &[(&str, u64, &str)] = &[
     ("CREATE EXTENSION nothing_like_it;", 1, "not installed on this server"),
     ("CREATE FUNCTION s.c() RETURNS integer LANGUAGE c AS '/tmp/x.so';", 1, "permission denied for language c"),
     ("CREATE TABLE s.t (a integer);\nALTER TABLE s.t ALTER COLUMN a TYPE text, OWNER TO postgres;", 2, "postgres"),
+    ("CREATE VIEW s.v AS SELECT 1 AS a;\nCREATE OR REPLACE VIEW s.v AS SELECT 2 AS a;", 2, "already exists"),
     ("CREATE TABLE elsewhere (a integer);", 1, "no schema has been selected"),
 ];
 

@@ -164,7 +164,10 @@ fn uses_new_label(id: &ObjectId, live: &Model, next: &Model, actions: &Actions, 
 
 /// Whether a table gets the columns of another in their order by adding and dropping alone.
 fn fits(live: &Model, next: &Model, old: &Table, new: &Table) -> bool {
-    let names = |table: &Table| table.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+    // What comes from a parent stands where the server puts it: behind the own columns when it was added later
+    let own = |table: &Table, column: &Column| column.local || table.partition_of.is_some();
+    let columns = |table: &Table| table.columns.iter().filter(|column| own(table, column)).cloned().collect::<Vec<_>>();
+    let names = |table: &Table| columns(table).into_iter().map(|column| column.name).collect::<Vec<_>>();
     let (before, after) = (names(old), names(new));
     let kept: Vec<&String> = before.iter().filter(|name| after.contains(name)).collect();
     let in_order = after.iter().zip(&kept).all(|(name, kept)| name == *kept);

@@ -267,7 +267,7 @@ impl<'a> Loader<'a> {
         match placed.step {
             Step::Extension => extension(&mut self.client, placed),
             Step::DatabaseSetting | Step::Comment | Step::Grant => Ok(placed.for_database(self.name)),
-            _ => Ok(placed.statement.text.clone()),
+            _ => Ok(first(placed)),
         }
     }
 
@@ -306,6 +306,15 @@ impl<'a> Loader<'a> {
 
 fn is_function(placed: &Placed) -> bool {
     placed.step == Step::Function && placed.words().iter().any(|word| matches!(*word, "FUNCTION" | "PROCEDURE"))
+}
+
+/// A statement that does not replace: the same object in two files is an error.
+fn first(placed: &Placed) -> String {
+    let Placed { statement, .. } = placed;
+    match placed.words().as_slice() {
+        ["CREATE", "OR", "REPLACE", _, ..] => format!("CREATE {}", &statement.text[statement.tokens[3].span.start..]),
+        _ => statement.text.clone(),
+    }
 }
 
 /// A `CREATE FUNCTION` that replaces.
