@@ -14,7 +14,7 @@ use glxc::protocol::{
     Base, Client, Code, Command as Program, Container, Error, Event, Limits, Name, PATIENCE, Patient, Progress, Reply,
     Request, State,
 };
-use glxc_lxc::{ContainerName, Host, Network, Settings};
+use glxc_lxc::{ContainerName, Host, Network, Settings, Unwatched};
 
 /// Kept between runs, and shared with the tests of glxc-lxc: the root of a release is made once.
 const ROOT: &str = "/var/lib/glxc-test-lxc";
@@ -136,7 +136,7 @@ impl Names {
 
     fn destroy(&self) {
         for name in &self.names {
-            let _ = host().destroy(&ContainerName::new(name.as_str()).unwrap());
+            let _ = host().destroy(&ContainerName::new(name.as_str()).unwrap(), &mut Unwatched);
             let _ = fs::remove_file(PathBuf::from(ROOT).join("owners").join(name.as_str()));
         }
     }

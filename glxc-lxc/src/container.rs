@@ -13,7 +13,7 @@ use crate::debian::Root;
 use crate::ffi::{Handle, Liblxc};
 use crate::record::{Record, write_file};
 use crate::run::{self, Watch};
-use crate::{Command, ContainerName, Error, Host, Result, host, ids, network};
+use crate::{Command, ContainerName, Error, Host, Result, Unwatched, host, ids, network};
 
 /// What a container may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +123,7 @@ impl Host {
         match self.record(&spec.name) {
             Ok(_) => return Err(Error::Exists(spec.name.to_string())),
             Err(Error::NotFound(_)) => {}
-            Err(Error::HalfMade(_)) => self.remove(&spec.name)?,
+            Err(Error::HalfMade(_)) => self.remove(&spec.name, watch)?,
             Err(error) => return Err(error),
         }
         needed()?;
@@ -133,7 +133,7 @@ impl Host {
         let made = self.fill(&folder, &tarball, spec, watch).and_then(|()| record.write(&folder));
         if made.is_err() {
             // The first error is the one to report.
-            let _ = self.remove(&spec.name);
+            let _ = self.remove(&spec.name, &mut Unwatched);
         }
         made
     }
@@ -162,7 +162,7 @@ impl Host {
     fn fill(&self, folder: &Path, tarball: &Path, spec: &Spec, watch: &mut dyn Watch) -> Result<()> {
         let root = folder.join("rootfs");
         host::folder(&root, 0o755)?;
-        let mut tar = run::program("tar", "tar")?;
+        let mut tar = run::bound("tar", "tar")?;
         tar.args([
             "--extract",
             "--numeric-owner",
@@ -280,8 +280,8 @@ impl Host {
     /// Kills a container's processes and removes it, also a half-made one.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Lxc`], [`Error::Io`]. What is left then is a half-made container.
-    pub fn destroy(&self, name: &ContainerName) -> Result<()> {
+    /// [`Error::NotFound`], [`Error::Lxc`], [`Error::Program`], [`Error::Io`], [`Error::Cancelled`]. What is left then is a half-made container.
+    pub fn destroy(&self, name: &ContainerName, watch: &mut dyn Watch) -> Result<()> {
         let _lock = self.lock_container(name)?;
         match self.record(name) {
             Ok(record) => {
@@ -291,19 +291,17 @@ impl Host {
             Err(Error::HalfMade(_)) => {}
             Err(error) => return Err(error),
         }
-        self.remove(name)
+        self.remove(name, watch)
     }
 
     /// Removes the folder of a container that does not run, then what else it had.
-    fn remove(&self, name: &ContainerName) -> Result<()> {
+    fn remove(&self, name: &ContainerName, watch: &mut dyn Watch) -> Result<()> {
         let folder = self.folder(name);
         let record = Record::read(&folder)?;
         // The record goes last: until then a further attempt knows the ids.
         let root = folder.join("rootfs");
-        match fs::remove_dir_all(&root) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", root)(error)),
-            _ => {}
-        }
+        let mut rm = run::bound("rm", "coreutils")?;
+        run::watched(rm.args(["--recursive", "--force", "--one-file-system", "--"]).arg(root), watch)?;
         if let Some(record) = record {
             let _lock = self.lock_host()?;
             network::forget(&self.settings.network, record.address);

@@ -16,7 +16,7 @@
 //! let mut said = String::new();
 //! hostname.stdout.take().map(|mut stdout| stdout.read_to_string(&mut said));
 //! assert_eq!(hostname.wait()?, 0);
-//! host.destroy(&name)?;
+//! host.destroy(&name, &mut Unwatched)?;
 //! # Ok(())
 //! # }
 //! ```

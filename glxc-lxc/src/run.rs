@@ -46,6 +46,15 @@ pub(crate) fn program(program: &str, package: &'static str) -> Result<Command> {
     Ok(command)
 }
 
+/// Like [`program`], for one that is killed where this process dies: nobody else may still work on a container
+/// when its lock is free.
+pub(crate) fn bound(name: &str, package: &'static str) -> Result<Command> {
+    let path = find(name).ok_or_else(|| Error::Missing { what: name.into(), package })?;
+    let mut command = program("setpriv", "util-linux")?;
+    command.args(["--pdeathsig", "KILL"]).arg(path);
+    Ok(command)
+}
+
 /// Runs a short command and gives its stdout.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command.output().map_err(Error::io("run", command.get_program()))?;
@@ -95,7 +104,10 @@ pub(crate) fn last_lines(text: &[u8], count: usize) -> Vec<String> {
 }
 
 fn failed(command: &Command, status: ExitStatus, said: &[u8]) -> Error {
-    let path = Path::new(command.get_program());
+    // Behind `setpriv` or `sh` stands the program that matters, by its path.
+    let is_program = |path: &Path| path.parent().is_some_and(|folder| FOLDERS.iter().any(|f| folder == Path::new(f)));
+    let behind = command.get_args().map(Path::new).find(|path| is_program(path));
+    let path = behind.unwrap_or(Path::new(command.get_program()));
     let output = last_lines(said, 6);
     if output.iter().any(|line| line.contains("No space left on device")) {
         let folder = command.get_args().filter(|argument| argument.as_encoded_bytes().starts_with(b"/")).last();
@@ -114,6 +126,12 @@ mod tests {
         let error = output(shell.args(["-c", "echo; echo no such thing >&2; exit 3"])).unwrap_err();
         assert_eq!(error.to_string(), "sh failed (exit status: 3): no such thing");
         assert!(matches!(program("no-such-program", "x"), Err(Error::Missing { package: "x", .. })));
+    }
+
+    #[test]
+    fn a_bound_program_goes_by_its_own_name() {
+        let error = watched(bound("cat", "coreutils").unwrap().arg("/no/such/file"), &mut Unwatched).unwrap_err();
+        assert!(error.to_string().starts_with("cat failed (exit status: 1): "), "{error}");
     }
 
     #[test]

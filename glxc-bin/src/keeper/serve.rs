@@ -95,7 +95,7 @@ impl Keeper<'_> {
             }
             Request::Destroy { name } => {
                 let name = self.own(&name)?;
-                self.host.destroy(&name).map_err(failure::of)?;
+                self.host.destroy(&name, connection).map_err(failure::of)?;
                 self.owners()?.release(&name);
                 Ok(Reply::Done)
             }
