@@ -68,7 +68,7 @@ struct MovedSequence {
 impl<'a> Differential<'a> {
     /// Reads what differs and loads it into temporary tables.
     pub fn stage(target: &'a Target, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
-        let mut session = Session::connect(target, &target.database, &session_name(change.op))?;
+        let mut session = Session::connect(target, &target.database, &session_name(target, change.op))?;
         let definition = Definition::read(&mut session, target, change)?;
         let (tables, files, notes) = Default::default();
         let sequences = moved_sequences(change, cx)?;

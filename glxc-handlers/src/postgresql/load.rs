@@ -12,7 +12,7 @@ use postgres::error::SqlState;
 use super::apply::insert_target;
 use super::layout::{Part, part};
 use super::recover::{
-    done_schema, drop_database, drop_new, mark_role, marked_roles, new_database, old_database, session_name,
+    done_schema, drop_database, drop_new, keep_roles, make_roles, new_database, old_database, session_name,
 };
 use super::schema::{self, Model};
 use super::schema_files::SchemaFiles;
@@ -36,23 +36,23 @@ pub(super) struct Load<'a> {
     session: Option<Session>,
     /// The new database has its name, or nothing is left of it.
     settled: bool,
-    notes: Vec<String>,
 }
 
 impl<'a> Load<'a> {
     /// Creates the database and loads everything.
     pub fn stage(target: &'a Target, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
-        let name = session_name(change.op);
+        let name = session_name(target, change.op);
         let mut maintenance = Session::maintenance(target, &name)?;
         let files = SchemaFiles::of(change.next.tree)?;
         let database = files.database(&mut maintenance)?;
-        let notes = Vec::new();
-        let mut load = Load { target, change, cx, maintenance, session: None, settled: false, notes };
+        let mut load = Load { target, change, cx, maintenance, session: None, settled: false };
         load.refuse_loss(&name)?;
         let model = files.load(target, change.op, &database, &files.paths())?;
-        let new = new_database(change.op);
+        let new = new_database(target, change.op);
         load.maintenance.run(&format!("create database {new}"), &database.create(&new))?;
         let mut session = Session::connect(target, &new, &name)?;
+        let there = definition::read(&mut session, target)?.cluster_roles;
+        make_roles(&mut load.maintenance, change.op, model.roles.difference(&there))?;
         let watch = Watch::new(&session, cx);
         fill(&mut session, target, change, &model, cx).map_err(|error| Watch::explain(error, cx))?;
         drop(watch);
@@ -85,8 +85,11 @@ impl<'a> Load<'a> {
 
     /// One try to give the databases their names; `false` where somebody is connected to one of them.
     fn rename(&mut self) -> Result<bool> {
-        let (name, new, old) =
-            (self.target.database.as_str(), new_database(self.change.op), old_database(self.change.op));
+        let (name, new, old) = (
+            self.target.database.as_str(),
+            new_database(self.target, self.change.op),
+            old_database(self.target, self.change.op),
+        );
         let end = format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({}, {}) AND pid <> pg_backend_pid()",
             literal(name),
@@ -109,9 +112,6 @@ impl<'a> Load<'a> {
                 other => other?,
             }
         }
-        for role in marked_roles(&mut self.maintenance, self.change.op)? {
-            self.maintenance.run("keep a role", &format!("COMMENT ON ROLE {} IS NULL", ident(&role)))?;
-        }
         Ok(true)
     }
 
@@ -119,7 +119,7 @@ impl<'a> Load<'a> {
         self.settled = true;
         self.session = None;
         self.maintenance.run("roll back", "ROLLBACK")?;
-        drop_new(&mut self.maintenance, self.change.op)
+        drop_new(&mut self.maintenance, self.target, self.change.op)
     }
 }
 
@@ -146,8 +146,11 @@ impl Staged for Load<'_> {
         // Whatever happens from here on, `recover` has to say what came of it.
         self.settled = true;
         self.maintenance.run("commit", "COMMIT")?;
-        let mut notes = std::mem::take(&mut self.notes);
-        if let Err(error) = drop_database(&mut self.maintenance, &old_database(self.change.op)) {
+        let mut notes = Vec::new();
+        if let Err(error) = keep_roles(&mut self.maintenance, self.change.op) {
+            notes.push(format!("the roles that were made still have their mark: {error}"));
+        }
+        if let Err(error) = drop_database(&mut self.maintenance, &old_database(self.target, self.change.op)) {
             notes.push(format!("the replaced database is still there: {error}"));
         }
         Ok(Committed { notes })
@@ -175,9 +178,6 @@ fn fill(session: &mut Session, target: &Target, change: &Change<'_>, model: &Mod
     let plan = schema::plan_touching(&empty, model, &BTreeSet::new())?;
     session.run("begin", "BEGIN; SET LOCAL session_replication_role = replica")?;
     plan.before_rows.iter().try_for_each(|statement| definition::run(session, statement))?;
-    for role in model.roles.difference(&empty.cluster_roles) {
-        mark_role(session, change.op, role)?;
-    }
     load_rows(session, &target.rules, model, tree, cx)?;
     for statement in &plan.after_rows {
         definition::run(session, statement).map_err(|error| located(error, tree))?;

@@ -117,7 +117,7 @@ impl Handler for Postgresql {
 
     fn stage<'a>(&'a self, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Box<dyn Staged + 'a>> {
         cx.check()?;
-        let name = recover::session_name(change.op);
+        let name = recover::session_name(&self.target, change.op);
         let there = Session::maintenance(&self.target, &name)?.has_database(&self.target.database)?;
         if there {
             recover::sweep_done(&self.target, &name)?;

@@ -7,8 +7,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use postgres::error::SqlState;
+use siphasher::sip::SipHasher24;
+
 use super::schema::scratch;
-use super::session::Session;
+use super::session::{Session, code};
 use super::settings::Target;
 use super::sql::{ident, literal};
 use crate::{Cx, Error, OpId, Result};
@@ -16,9 +19,15 @@ use crate::{Cx, Error, OpId, Result};
 /// How long to wait for the end of a backend whose client is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What tells two states of one operation apart that are on the same server: a hash of the database's name, since the name
+/// itself may be too long for a part of another.
+fn tag(target: &Target) -> String {
+    format!("{:08x}", SipHasher24::new().hash(target.database.as_bytes()) >> 32)
+}
+
 /// The name that the sessions of an operation bear.
-pub(super) fn session_name(op: &OpId) -> String {
-    format!("glxc:{op}")
+pub(super) fn session_name(target: &Target, op: &OpId) -> String {
+    format!("glxc:{op}:{}", tag(target))
 }
 
 /// The schema that says that the operation's transaction committed.
@@ -27,22 +36,25 @@ pub(super) fn done_schema(op: &OpId) -> String {
 }
 
 /// The database into which a whole state is loaded before it takes its name.
-pub(super) fn new_database(op: &OpId) -> String {
-    format!("glxc_new_{op}")
+pub(super) fn new_database(target: &Target, op: &OpId) -> String {
+    format!("glxc_new_{op}_{}", tag(target))
 }
 
 /// The database that a loaded one replaced.
-pub(super) fn old_database(op: &OpId) -> String {
-    format!("glxc_old_{op}")
+pub(super) fn old_database(target: &Target, op: &OpId) -> String {
+    format!("glxc_old_{op}_{}", tag(target))
 }
 
 /// Ends what the operation left, and tells whether its transaction committed.
 pub(super) fn settle(target: &Target, op: &OpId, cx: &Cx<'_>) -> Result<bool> {
     let mut maintenance = Session::maintenance(target, "glxc:recover")?;
-    end_sessions(&mut maintenance, op, cx)?;
+    end_sessions(&mut maintenance, &session_name(target, op), cx)?;
     let committed = maintenance.has_database(&target.database)? && is_done(target, op)?;
-    drop_new(&mut maintenance, op)?;
-    drop_database(&mut maintenance, &old_database(op))?;
+    match committed {
+        true => keep_roles(&mut maintenance, op)?,
+        false => drop_new(&mut maintenance, target, op)?,
+    }
+    drop_database(&mut maintenance, &old_database(target, op))?;
     scratch::sweep(maintenance.client(), op)?;
     Ok(committed)
 }
@@ -54,24 +66,45 @@ fn is_done(target: &Target, op: &OpId) -> Result<bool> {
     session.holds("look for the mark of the operation", &sql)
 }
 
-/// The comment on the roles that a load made, until they are for good.
-pub(super) fn mark_role(session: &mut Session, op: &OpId, role: &str) -> Result<()> {
-    let sql = format!("COMMENT ON ROLE {} IS {}", ident(role), literal(&new_database(op)));
-    session.run(&format!("mark role {role}"), &sql)
+/// The comment on the roles that an operation made, until they are for good.
+fn mark(op: &OpId) -> String {
+    literal(&format!("glxc_new_{op}"))
 }
 
-/// The roles that a load made.
-pub(super) fn marked_roles(session: &mut Session, op: &OpId) -> Result<Vec<String>> {
-    let comment = literal(&new_database(op));
-    let sql = format!("SELECT rolname FROM pg_roles WHERE shobj_description(oid, 'pg_authid') = {comment}");
-    session.column("list the roles of the operation", &sql)
+/// Makes roles without login, at once: two states of one operation may need the same.
+pub(super) fn make_roles<'r>(
+    maintenance: &mut Session, op: &OpId, roles: impl IntoIterator<Item = &'r String>,
+) -> Result<()> {
+    for role in roles {
+        let (name, mark) = (ident(role), mark(op));
+        let sql = format!("BEGIN; CREATE ROLE {name} NOLOGIN; COMMENT ON ROLE {name} IS {mark}; COMMIT");
+        maintenance.run(&format!("create role {role}"), &sql)?;
+    }
+    Ok(())
 }
 
-/// Drops the database of a load that did not take its name, and the roles that were made for it.
-pub(super) fn drop_new(maintenance: &mut Session, op: &OpId) -> Result<()> {
-    drop_database(maintenance, &new_database(op))?;
-    for role in marked_roles(maintenance, op)? {
-        maintenance.run(&format!("drop role {role}"), &format!("DROP ROLE {}", ident(&role)))?;
+fn made_roles(maintenance: &mut Session, op: &OpId) -> Result<Vec<String>> {
+    let sql = format!("SELECT rolname FROM pg_roles WHERE shobj_description(oid, 'pg_authid') = {}", mark(op));
+    maintenance.column("list the roles of the operation", &sql)
+}
+
+/// Takes the mark off the roles that an operation made.
+pub(super) fn keep_roles(maintenance: &mut Session, op: &OpId) -> Result<()> {
+    for role in made_roles(maintenance, op)? {
+        maintenance.run(&format!("keep role {role}"), &format!("COMMENT ON ROLE {} IS NULL", ident(&role)))?;
+    }
+    Ok(())
+}
+
+/// Drops the database of a load that did not take its name, and the roles that were made for it. A role that another state of
+/// the operation needs goes with that one.
+pub(super) fn drop_new(maintenance: &mut Session, target: &Target, op: &OpId) -> Result<()> {
+    drop_database(maintenance, &new_database(target, op))?;
+    for role in made_roles(maintenance, op)? {
+        match maintenance.run(&format!("drop role {role}"), &format!("DROP ROLE {}", ident(&role))) {
+            Err(error) if code(&error) == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {}
+            other => other?,
+        }
     }
     Ok(())
 }
@@ -83,9 +116,9 @@ pub(super) fn drop_database(maintenance: &mut Session, name: &str) -> Result<()>
 }
 
 /// Ends the operation's backends, and waits until they are gone: one that lost its client may still be committing.
-fn end_sessions(maintenance: &mut Session, op: &OpId, cx: &Cx<'_>) -> Result<()> {
+fn end_sessions(maintenance: &mut Session, name: &str, cx: &Cx<'_>) -> Result<()> {
     let start = Instant::now();
-    let name = literal(&session_name(op));
+    let name = literal(name);
     let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = {name}");
     while !maintenance.column("end the operation's sessions", &sql)?.is_empty() {
         if start.elapsed() > PATIENCE {

@@ -45,7 +45,7 @@ impl SchemaFiles {
     /// Loads them into a scratch database of the operation and reads them back. The functions of the changed ones are
     /// checked.
     pub fn load(&self, target: &Target, op: &OpId, like: &Database, changed: &BTreeSet<StatePath>) -> Result<Model> {
-        let name = session_name(op);
+        let name = session_name(target, op);
         let mut maintenance = Session::maintenance(target, &name)?;
         let mut connect = |database: &str| Session::connect(target, database, &name).map(Session::into_client);
         let sources: Vec<Source<'_>> = self.sources(changed).collect();

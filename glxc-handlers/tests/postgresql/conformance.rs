@@ -68,7 +68,7 @@ impl Subject for Items {
     fn leftovers(&self) -> Vec<String> {
         let mut client = self.subject.cluster.connect("postgres");
         // The suite's operations end in the number of this process; other tests use the server too.
-        let ours = format!("^glxc_.*{:08x}$", std::process::id());
+        let ours = format!("^glxc_.*{:08x}(_|$)", std::process::id());
         let sql = "SELECT 'database ' || datname FROM pg_database WHERE datname ~ $2 \
                    UNION ALL SELECT 'session in ' || state FROM pg_stat_activity WHERE datname = $1 \
                    AND application_name ~ '^glxc:' AND state ~ 'transaction'";

@@ -195,7 +195,12 @@ impl Subject {
     /// What operations could leave behind.
     pub fn traces(&self) -> String {
         let mut client = self.cluster.connect("postgres");
-        let roles = client.query_one("SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles", &[]).unwrap();
+        let roles = client
+            .query_one(
+                "SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles WHERE rolname !~ '^glxc_test_'",
+                &[],
+            )
+            .unwrap();
         let sql = "SELECT coalesce(string_agg(datname, ','), '') FROM pg_database WHERE datname ~ $1";
         let ours = format!("^glxc_(new_|old_)?{:08x}", self.number);
         let databases: String = client.query_one(sql, &[&ours]).unwrap().get(0);

@@ -1,8 +1,8 @@
 //! First loads: a whole database from files.
 
-use glxc_handlers::{Error, MemoryTree, Value};
+use glxc_handlers::{Change, Error, MemoryTree, Recorded, Value, differences};
 
-use crate::harness::{End, Subject, added, assert_same, chain, edited, normalized, path, text};
+use crate::harness::{End, Subject, added, assert_same, chain, edited, normalized, path, text, with_cx};
 
 #[test]
 fn a_database_comes_back_as_it_was() {
@@ -153,4 +153,38 @@ fn root_logs_in_as_the_user_of_the_database() {
     );
     own.try_export().unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert!(rustix::process::geteuid().is_root(), "this thread is who it was");
+}
+
+#[test]
+fn two_states_of_one_push_do_not_meet() {
+    let Some(shop) = Subject::of("both_from", "CREATE TABLE t (id int PRIMARY KEY)") else { return };
+    shop.run("CREATE ROLE glxc_test_both; ALTER TABLE t OWNER TO glxc_test_both");
+    let tree = shop.export();
+    shop.run("REASSIGN OWNED BY glxc_test_both TO postgres; DROP ROLE glxc_test_both");
+    let states = [shop.beside("both_one"), shop.beside("both_two")];
+    for commits in [false, true] {
+        let op = shop.new_op();
+        let differs = differences(None, Some(&tree));
+        let change = |at: usize| Change {
+            op: &op,
+            base: None,
+            next: Recorded { tree: &tree, options: &states[at].options },
+            differs: &differs,
+            replace: true,
+        };
+        let changes = [change(0), change(1)];
+        with_cx(|cx| {
+            let mut staged: Vec<_> =
+                [0, 1].into_iter().map(|at| states[at].handler.stage(&changes[at], cx).unwrap()).collect();
+            staged.iter_mut().for_each(|staged| drop(staged.lock().unwrap()));
+            for staged in staged {
+                if commits { drop(staged.commit().unwrap()) } else { staged.abort().unwrap() }
+            }
+        });
+        assert_eq!(states.each_ref().map(|state| state.exists()), [commits, commits]);
+        assert_eq!(
+            shop.ask("SELECT count(*) FROM pg_roles WHERE rolname = 'glxc_test_both'"),
+            if commits { "1" } else { "0" }
+        );
+    }
 }

@@ -44,8 +44,9 @@ fn killed(shop: &Subject, base: Option<&MemoryTree>, next: &MemoryTree, reach: R
 }
 
 fn kill(shop: &Subject, op: &OpId) {
-    let sql =
-        format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'glxc:{op}'");
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'glxc:{op}:%'"
+    );
     let killed = shop.cluster.connect("postgres").query(&sql, &[]).unwrap();
     assert!(!killed.is_empty(), "the operation has a session of its name");
 }
