@@ -15,7 +15,7 @@ pub struct Patient<F> {
 }
 
 impl<F> Patient<F> {
-    /// Waits for so long at a time; [`PATIENCE`] is what the protocol means.
+    /// Waits for so long at a time; [`PATIENCE`](super::PATIENCE) is what the protocol means.
     pub fn new(inner: F, patience: Duration) -> Self {
         Patient { inner, patience }
     }
