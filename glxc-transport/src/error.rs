@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use glxc_handlers::StatePath;
+
 use crate::ConfigError;
 
 /// The result of a call of this crate.
@@ -118,6 +120,21 @@ impl Error {
         move |source| match source {
             glxc_handlers::Error::Cancelled => Error::Cancelled,
             source => Error::State { state, doing, source },
+        }
+    }
+
+    /// As [`Error::state`], for what may name a file of the state: the user knows it by its path from the top.
+    pub(crate) fn files(
+        state: &str, path: &StatePath, doing: &'static str,
+    ) -> impl FnOnce(glxc_handlers::Error) -> Self {
+        let path = path.clone();
+        let error = Error::state(state, doing);
+        move |source| match source {
+            glxc_handlers::Error::Input { file, line, message, source } => {
+                let file = path.join(file.as_bytes()).unwrap_or(file);
+                error(glxc_handlers::Error::Input { file, line, message, source })
+            }
+            source => error(source),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use glxc_handlers::{
     Change, Commit, Decision, Differs, Direction, Handler, Live, OpId, Options, Record, Recorded, Recovered, Staged,
-    Tree, differences,
+    StatePath, Tree, differences,
 };
 
 use crate::config::{PushPolicy, StateConfig};
@@ -17,6 +17,8 @@ use crate::{Error, GitTree, ObjectId, Result, StateRepository};
 #[derive(Debug)]
 pub(crate) struct Part {
     name: String,
+    /// Where its files stand in the repository.
+    path: StatePath,
     pub(crate) handler: Box<dyn Handler>,
     base: Option<(GitTree, Options)>,
     next: GitTree,
@@ -69,7 +71,7 @@ impl StateRepository {
             let handler = self.handler(commit, state)?;
             let Some(tree) = self.tree(commit, &state.path)? else { continue };
             check_modes(state, &tree)?;
-            handler.check(&tree, &cx).map_err(Error::state(state.name(), "check its files"))?;
+            handler.check(&tree, &cx).map_err(Error::files(state.name(), &state.path, "check its files"))?;
         }
         if let (Some(setup), Some(tree)) = (&self.parts.setup, self.sysconf(commit)?) {
             setup.check(&tree).map_err(Error::Setup)?;
@@ -234,6 +236,7 @@ impl StateRepository {
         let differs = differences(base.as_ref().map(|(tree, _)| tree as &dyn Tree), Some(&next));
         Ok(Some(Part {
             handler: self.handler(new, state)?,
+            path: state.path.clone(),
             name,
             base,
             next,
@@ -270,11 +273,10 @@ impl StateRepository {
         let mut sink = import.sink(None);
         part.handler.export(None, &mut sink, &cx).map_err(Error::state(&part.name, "export"))?;
         let written = sink.finish()?;
-        let path = self.config_path(operation, part)?;
         let branch = format!("replaced/{}-{}", part.name, operation.id);
         let message = format!("{}: {} before it was replaced", self.parts.container, part.name);
         let author = format!("{0} <glxc@{0}>", self.parts.container);
-        import.commit(&format!("refs/heads/{branch}"), old, &message, &author, &[(path, written)])?;
+        import.commit(&format!("refs/heads/{branch}"), old, &message, &author, &[(part.path.clone(), written)])?;
         Ok(branch)
     }
 
@@ -287,13 +289,6 @@ impl StateRepository {
         if commands.is_empty() { Ok(()) } else { self.update_refs(commands.as_bytes()) }
     }
 
-    fn config_path(&self, operation: &Operation, part: &Part) -> Result<glxc_handlers::StatePath> {
-        let commit = self.git.reference(&operation.reference("pushed"))?;
-        let config = commit.map(|commit| self.config(&commit)).transpose()?;
-        let state = config.as_ref().and_then(|config| config.state(&part.name));
-        state.map(|state| state.path.clone()).ok_or_else(|| Error::Refused(format!("no state `{}`", part.name)))
-    }
-
     /// Stage, lock, decide, commit, move the refs.
     fn import(
         &self, operation: &Operation, journal: &mut Journal, parts: &[Part], refs: &[RefUpdate],
@@ -303,7 +298,8 @@ impl StateRepository {
         let mut staged: Vec<(&Part, Box<dyn Staged + '_>)> = Vec::new();
         for (part, change) in parts.iter().zip(&changes) {
             self.note(&format!("{}: {}", part.name, self.describe(part, change, operation)?));
-            let one = part.handler.stage(change, &cx).map_err(Error::state(&part.name, "prepare the import"))?;
+            let one =
+                part.handler.stage(change, &cx).map_err(Error::files(&part.name, &part.path, "prepare the import"))?;
             staged.push((part, one));
             journal.add(&Step::Staged { state: part.name.clone() })?;
         }
@@ -315,7 +311,7 @@ impl StateRepository {
         });
         let mut records = BTreeMap::new();
         for (part, one) in &mut staged {
-            let Record(record) = one.lock().map_err(Error::state(&part.name, "import"))?;
+            let Record(record) = one.lock().map_err(Error::files(&part.name, &part.path, "import"))?;
             records.insert(part.name.clone(), record);
         }
         self.check_refs_movable(refs)?;
@@ -347,7 +343,8 @@ impl StateRepository {
 
     fn describe(&self, part: &Part, change: &Change<'_>, operation: &Operation) -> Result<String> {
         let cx = operation.cx(self, None);
-        let description = part.handler.describe(change, &cx).map_err(Error::state(&part.name, "read its files"))?;
+        let description =
+            part.handler.describe(change, &cx).map_err(Error::files(&part.name, &part.path, "read its files"))?;
         Ok(match (part.replace, description.summary.is_empty()) {
             (true, _) => format!("load {} files", part.next.entries().len()),
             (false, true) => "only settings changed".into(),

@@ -53,7 +53,7 @@ fn bad_files_are_declined_with_file_and_line() {
     let before = world.main_in_container();
     world.write("data/kv/keys.tsv", "a\t1\nb without a tab\n");
     world.commit("bad");
-    world.push().declined("keys.tsv:2: has no tab");
+    world.push().declined("data/kv/keys.tsv:2: has no tab");
     world.write("data/kv/keys.tsv", "a\t1\nb\t1\n");
     world.write("glxc.toml", &(world.read("glxc.toml") + "colour = 1\n"));
     world.commit("an unknown key");
