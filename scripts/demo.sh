@@ -8,7 +8,7 @@ need_root demo
 need_rust
 
 if [ -x "$TARGET/release/glxc" ] && [ -d "$SHOP/.git" ]; then
-    echo "A warm run: about a minute."
+    echo "A warm run: seconds."
 else
     echo "A first run takes about 10 minutes on 2 cores: packages, building, a Debian root, then the container itself."
 fi
