@@ -1,8 +1,8 @@
 //! What an operation may leave behind, and how to learn what came of it.
 //!
 //! An import writes in one transaction, and that transaction itself creates an empty schema `glxc_done_<op>`. So the schema
-//! is there if and only if the transaction committed, whoever died when. It stays until the next operation: until then somebody
-//! may have to ask.
+//! is there if and only if the transaction committed, whoever died when. It stays until the outcome is
+//! recorded elsewhere and `clear` is called: until then somebody may have to ask.
 
 use std::thread;
 use std::time::{Duration, Instant};
