@@ -47,5 +47,10 @@ brings_no "$clients|lxc-sys|glxc-lxc" -p glxc-bin
 brings_no "lxc-sys|glxc-lxc" -p glxc-bin --no-default-features --features guest
 brings_no "$clients" -p glxc-bin --no-default-features --features keeper
 # The proof proves something: what may be brought is found.
-cargo tree --quiet --edges normal --prefix none -p glxc-handlers --features postgresql | grep -q '^tokio-postgres '
-cargo tree --quiet --edges normal --prefix none -p glxc-bin --no-default-features --features keeper | grep -q '^lxc-sys '
+brings() {
+    local crate=$1
+    shift
+    grep -q "^$crate " <<<"$(cargo tree --quiet --edges normal --prefix none "$@")" || fail "cargo tree $* lacks $crate"
+}
+brings tokio-postgres -p glxc-handlers --features postgresql
+brings lxc-sys -p glxc-bin --no-default-features --features keeper

@@ -18,13 +18,20 @@ trap 'rm -f "$LOG"' EXIT
 FAILED=0
 export GLXC_TEST_REQUIRE=1
 
+# A command may fail without a line of a failed test: it does not compile, or it is killed.
 run_tests() {
     echo "cargo test $*"
-    cargo test --quiet --no-fail-fast "$@" 2>&1 | tee -a "$LOG" | grep -vE '^$|^running |^\.+$|^\.+ [0-9]+/[0-9]+$' || true
-    [ "${PIPESTATUS[0]}" = 0 ] || FAILED=1
+    local status
+    set +e +o pipefail
+    cargo test --quiet --no-fail-fast "$@" 2>&1 | tee -a "$LOG" | grep -vE '^$|^running |^\.+$|^\.+ [0-9]+/[0-9]+$'
+    status=${PIPESTATUS[0]}
+    set -e -o pipefail
+    if [ "$status" != 0 ]; then
+        echo "failed: cargo test $*"
+        FAILED=1
+    fi
 }
 
-step "the tests of each crate"
 run_tests -p glxc-handlers --features postgresql
 run_tests -p glxc-sysconf
 run_tests -p glxc-transport
