@@ -185,6 +185,12 @@ pub trait Handler: Send + Sync + fmt::Debug {
     /// What it can do.
     fn caps(&self) -> Caps;
 
+    /// What it is that is live, in words (`the database shop`). A state whose words change would be another one under the
+    /// same name, and is refused; so no words for how it is reached.
+    fn place(&self) -> String {
+        String::new()
+    }
+
     /// Waits until the engine answers, until the deadline of `cx`.
     ///
     /// # Errors
@@ -266,6 +272,12 @@ pub trait Staged {
     /// # Errors
     /// [`Error::Changed`], [`Error::Violation`], [`Error::Timeout`] and others; after one, only `abort` is called.
     fn lock(&mut self) -> Result<Record>;
+
+    /// What it does besides the rows or files that differ: what is altered or rebuilt. Lines for the user, known once it is
+    /// staged.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Makes it happen.
     ///

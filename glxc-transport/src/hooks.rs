@@ -109,6 +109,12 @@ const ROOTS: &str = "glxc.roots";
 const ANOTHER_REPOSITORY: &str =
     "this is another repository: it shares no first commit with the one this container was made from";
 
+/// The push option that shows what a push would do.
+pub const PLAN: &str = "plan";
+
+/// Why every ref of such a push is declined.
+pub const PLAN_ONLY: &str = "plan only: nothing was changed";
+
 /// Why a ref was declined; nothing where it was accepted.
 type Verdicts = BTreeMap<String, Option<String>>;
 
@@ -128,7 +134,7 @@ impl StateRepository {
     fn receive_locked(&self, request: &Request, verdicts: &mut Verdicts) -> Result<()> {
         let _lock = self.begin("a push")?;
         let main = self.main_ref()?;
-        let replace = replace_options(&request.options)?;
+        let options = PushOptions::read(&request.options)?;
         let now = self.git().references()?;
         let unrelated = self.unrelated(&request.updates)?;
         for update in &request.updates {
@@ -151,9 +157,18 @@ impl StateRepository {
         };
         let refs = accepted(verdicts);
         let bound = refs.iter().find(|update| update.name == main);
+        if options.plan {
+            let outcome =
+                bound.map_or(Ok(()), |update| self.preview(update.base(), &update.new, &refs, &options.replace));
+            let reason = match outcome {
+                Ok(()) => PLAN_ONLY.to_owned(),
+                Err(error) => format!("{PLAN_ONLY}; the push would be declined: {}", causes(&error)),
+            };
+            verdicts.values_mut().for_each(|verdict| _ = verdict.get_or_insert_with(|| reason.clone()));
+            return Ok(());
+        }
         if let Some(update) = bound {
-            let old = (!update.old.is_zero()).then_some(&update.old);
-            let Err(error) = self.apply(old, &update.new, &refs, &replace) else {
+            let Err(error) = self.apply(update.base(), &update.new, &refs, &options.replace) else {
                 self.tell_stored(&refs, &main);
                 return Ok(());
             };
@@ -231,18 +246,30 @@ fn decline_all(verdicts: &mut Verdicts) {
     }
 }
 
-fn replace_options(options: &[String]) -> Result<BTreeSet<String>> {
-    let mut replace = BTreeSet::new();
-    for option in options {
-        match option.strip_prefix("replace=") {
-            Some(name) => replace.insert(name.to_owned()),
-            None => {
-                let message = format!("unknown push option `{}`; known is replace=NAME", option.escape_debug());
-                return Err(Error::Refused(message));
+/// What `git push -o` asks for.
+#[derive(Debug, Default)]
+struct PushOptions {
+    /// Nothing is done, and what would be done is told.
+    plan: bool,
+    /// The states whose live data may be replaced.
+    replace: BTreeSet<String>,
+}
+
+impl PushOptions {
+    fn read(options: &[String]) -> Result<Self> {
+        let mut read = PushOptions::default();
+        for option in options {
+            match (option.as_str(), option.strip_prefix("replace=")) {
+                (PLAN, _) => read.plan = true,
+                (_, Some(name)) => _ = read.replace.insert(name.to_owned()),
+                _ => {
+                    let known = "known are plan and replace=NAME";
+                    return Err(Error::Refused(format!("unknown push option `{}`; {known}", option.escape_debug())));
+                }
             }
-        };
+        }
+        Ok(read)
     }
-    Ok(replace)
 }
 
 #[cfg(test)]

@@ -19,6 +19,13 @@ pub(crate) struct RefUpdate {
     pub(crate) new: ObjectId,
 }
 
+impl RefUpdate {
+    /// Where the ref points to before the push, if it is there.
+    pub(crate) fn base(&self) -> Option<&ObjectId> {
+        (!self.old.is_zero()).then_some(&self.old)
+    }
+}
+
 /// A state that takes part in a push.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,11 +1,11 @@
 //! A push: base, live and next meet, and either all of it happens or none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use glxc_handlers::{
-    Change, Commit, Decision, Differs, Direction, Handler, Live, OpId, Options, Record, Recorded, Recovered, Staged,
-    StatePath, Tree, differences,
+    Change, Commit, Decision, Description, Differs, Direction, Handler, Live, OpId, Options, Record, Recorded,
+    Recovered, Staged, StatePath, Tree, differences,
 };
 
 use crate::config::{PushPolicy, StateConfig};
@@ -16,20 +16,22 @@ use crate::{Error, GitTree, ObjectId, Result, StateRepository};
 /// A state that takes part in a push, with what is compared.
 #[derive(Debug)]
 pub(crate) struct Part {
-    name: String,
+    pub(crate) name: String,
     /// Where its files stand in the repository.
-    path: StatePath,
+    pub(crate) path: StatePath,
     pub(crate) handler: Box<dyn Handler>,
     base: Option<(GitTree, Options)>,
     next: GitTree,
     options: Options,
     differs: Vec<Differs>,
-    replace: bool,
+    pub(crate) replace: bool,
+    /// What is live now is in no commit, and is kept as one before it is replaced.
+    pub(crate) keep: bool,
     direction: Direction,
 }
 
 impl Part {
-    fn change<'a>(&'a self, op: &'a OpId) -> Change<'a> {
+    pub(crate) fn change<'a>(&'a self, op: &'a OpId) -> Change<'a> {
         Change {
             op,
             base: self.base.as_ref().map(|(tree, options)| Recorded { tree, options }),
@@ -83,12 +85,7 @@ impl StateRepository {
     pub(crate) fn apply(
         &self, old: Option<&ObjectId>, new: &ObjectId, refs: &[RefUpdate], replace: &BTreeSet<String>,
     ) -> Result<()> {
-        let operation = self.new_operation()?;
-        self.update_refs(format!("create {} {new}\n", operation.reference("pushed")).as_bytes())?;
-        let mut journal = Journal::open(&self.journal_path())?;
-        let begin =
-            Step::Begin { op: operation.id.to_string(), old: old.cloned(), new: new.clone(), refs: refs.to_vec() };
-        journal.add(&begin)?;
+        let (operation, mut journal) = self.begin_push(old, new, refs)?;
         match self.attempt(&operation, &mut journal, old, new, refs, replace) {
             Ok(ready) => {
                 if let Err(error) = self.finish(journal, ready) {
@@ -97,16 +94,33 @@ impl StateRepository {
                 Ok(())
             }
             Err(Failed::Declined(error)) => {
-                // The journal stays where this fails, and the next contact tries again.
-                if let Err(undo) = self.settle(true) {
-                    self.note(&format!("cleaning up is tried again at the next push or pull: {}", causes(&undo)));
-                }
+                self.take_back();
                 Err(error)
             }
             Err(Failed::Unfinished(error)) => {
                 self.note("this push is finished by the next push or pull");
                 Err(error)
             }
+        }
+    }
+
+    /// Starts the operation of a push, and its journal.
+    pub(crate) fn begin_push(
+        &self, old: Option<&ObjectId>, new: &ObjectId, refs: &[RefUpdate],
+    ) -> Result<(Operation, Journal)> {
+        let operation = self.new_operation()?;
+        self.update_refs(format!("create {} {new}\n", operation.reference("pushed")).as_bytes())?;
+        let mut journal = Journal::open(&self.journal_path())?;
+        let begin =
+            Step::Begin { op: operation.id.to_string(), old: old.cloned(), new: new.clone(), refs: refs.to_vec() };
+        journal.add(&begin)?;
+        Ok((operation, journal))
+    }
+
+    /// Takes back a push that was not decided. The journal stays where this fails, and the next contact tries again.
+    pub(crate) fn take_back(&self) {
+        if let Err(undo) = self.settle(true) {
+            self.note(&format!("cleaning up is tried again at the next push or pull: {}", causes(&undo)));
         }
     }
 
@@ -120,21 +134,18 @@ impl StateRepository {
             self.check_policy(operation, old, new)?;
         }
         let sysconf = self.apply_sysconf(operation, journal, old, new)?;
-        let parts = self.plan(operation, old, new, replace)?;
-        let pushed = parts.iter().any(|part| part.direction == Direction::Push);
-        let ready = old.is_none() || sysconf || pushed;
-        let planned = parts.iter().map(|part| journal::Part {
-            state: part.name.clone(),
-            replace: part.replace,
-            transactional: part.is_transactional(),
-        });
-        journal.add(&Step::Plan { parts: planned.collect(), ready })?;
+        let parts = self.plan(operation, old, new, replace, self.parts.waits.ready)?;
+        if let Some(old) = old {
+            parts.iter().filter(|part| part.keep).try_for_each(|part| self.keep_live(operation, old, part))?;
+        }
+        let ready = needs_ready(old, sysconf, &parts);
+        journal.add(&planned(&parts, ready))?;
         self.import(operation, journal, &parts, refs)?;
         Ok(ready)
     }
 
     /// With `push.policy = "strict"`, any live change that was never pulled declines the push.
-    fn check_policy(&self, operation: &Operation, old: &ObjectId, new: &ObjectId) -> Result<()> {
+    pub(crate) fn check_policy(&self, operation: &Operation, old: &ObjectId, new: &ObjectId) -> Result<()> {
         if self.config(new)?.push != PushPolicy::Strict {
             return Ok(());
         }
@@ -150,27 +161,35 @@ impl StateRepository {
     fn apply_sysconf(
         &self, operation: &Operation, journal: &mut Journal, old: Option<&ObjectId>, new: &ObjectId,
     ) -> Result<bool> {
-        let Some(setup) = &self.parts.setup else { return Ok(false) };
-        let base = old.map(|old| self.sysconf(old)).transpose()?.flatten();
-        let base = base.as_ref().map(|tree| tree as &dyn Tree);
-        let Some(next) = self.sysconf(new)? else {
-            return match base {
-                Some(_) => Err(Error::Refused("`sysconf/` was removed; a container keeps its configuration".into())),
-                None => Ok(false),
-            };
-        };
-        let cx = operation.cx(self, None);
-        if !setup.plan(base, &next, &cx).map_err(Error::Setup)? {
+        let (Some(setup), Some((base, next))) = (&self.parts.setup, self.sysconf_change(operation, old, new)?) else {
             return Ok(false);
-        }
+        };
+        let base = base.as_ref().map(|tree| tree as &dyn Tree);
         journal.add(&Step::Sysconf)?;
-        setup.apply(base, &next, &cx).map_err(Error::Setup)?;
+        setup.apply(base, &next, &operation.cx(self, None)).map_err(Error::Setup)?;
         Ok(true)
     }
 
-    /// Which states take part, and against what they are compared.
-    fn plan(
+    /// The configuration before and after the push, where there is something to apply.
+    pub(crate) fn sysconf_change(
+        &self, operation: &Operation, old: Option<&ObjectId>, new: &ObjectId,
+    ) -> Result<Option<(Option<GitTree>, GitTree)>> {
+        let Some(setup) = &self.parts.setup else { return Ok(None) };
+        let base = old.map(|old| self.sysconf(old)).transpose()?.flatten();
+        let Some(next) = self.sysconf(new)? else {
+            return match base {
+                Some(_) => Err(Error::Refused("`sysconf/` was removed; a container keeps its configuration".into())),
+                None => Ok(None),
+            };
+        };
+        let differs = setup.plan(base.as_ref().map(|tree| tree as &dyn Tree), &next, &operation.cx(self, None));
+        Ok(differs.map_err(Error::Setup)?.then_some((base, next)))
+    }
+
+    /// Which states take part, and against what they are compared, once their engines answer.
+    pub(crate) fn plan(
         &self, operation: &Operation, old: Option<&ObjectId>, new: &ObjectId, replace: &BTreeSet<String>,
+        patience: Duration,
     ) -> Result<Vec<Part>> {
         let config = self.config(new)?;
         if let Some(unknown) = replace.iter().find(|name| config.state(name).is_none()) {
@@ -185,10 +204,10 @@ impl StateRepository {
                     false => continue,
                 }
             };
-            let ready = operation.cx(self, Some(Instant::now() + self.parts.waits.ready));
+            let ready = operation.cx(self, Some(Instant::now() + patience));
             part.handler.ready(&ready).map_err(Error::state(&part.name, "wait for it"))?;
             if part.base.is_none() || asked {
-                self.may_replace(operation, old, &part, asked)?;
+                part.keep = old.is_some() && self.may_replace(operation, &part, asked)?;
                 part.replace = true;
             }
             if part.replace || !part.differs.is_empty() || self.options_changed(&part) {
@@ -218,6 +237,13 @@ impl StateRepository {
                 let message = format!("state `{name}` had the handler `{}`: give it another name", base_state.handler);
                 return Err(Error::Refused(message));
             }
+            // Options that this program does not read any more say nothing.
+            let was = self.handler(old, base_state).ok().map(|handler| handler.place());
+            let is = self.handler(new, state)?.place();
+            if let Some(was) = was.filter(|was| *was != is) {
+                let message = format!("state `{name}` was {was} and is {is} now: give it another name");
+                return Err(Error::Refused(message));
+            }
             base = self.tree(old, &base_state.path)?.map(|tree| (tree, base_state.settings.options.clone()));
         }
         let Some(next) = next else {
@@ -243,16 +269,16 @@ impl StateRepository {
             options: state.settings.options.clone(),
             differs,
             replace: false,
+            keep: false,
             direction: state.settings.direction,
         }))
     }
 
-    /// Live data that no commit knows is only replaced where that was asked for, and kept first.
-    fn may_replace(&self, operation: &Operation, old: Option<&ObjectId>, part: &Part, asked: bool) -> Result<()> {
-        let Some(old) = old else { return Ok(()) };
+    /// Live data that no commit knows is only replaced where that was asked for. Returns whether there is any.
+    fn may_replace(&self, operation: &Operation, part: &Part, asked: bool) -> Result<bool> {
         let cx = operation.cx(self, None);
         if part.handler.live(&cx).map_err(Error::state(&part.name, "look at it"))? != Live::Present {
-            return Ok(());
+            return Ok(false);
         }
         if !asked {
             return Err(Error::Refused(format!(
@@ -261,13 +287,11 @@ impl StateRepository {
                 part.name
             )));
         }
-        let kept = self.keep_live(operation, old, part)?;
-        self.note(&format!("{}: what was live before is kept in the branch {kept}", part.name));
-        Ok(())
+        Ok(true)
     }
 
     /// Keeps a state's live data as a commit under a branch of its own.
-    fn keep_live(&self, operation: &Operation, old: &ObjectId, part: &Part) -> Result<String> {
+    fn keep_live(&self, operation: &Operation, old: &ObjectId, part: &Part) -> Result<()> {
         let cx = operation.cx(self, None);
         let mut import = crate::import::Import::new(&self.git, operation.scratch());
         let mut sink = import.sink(None);
@@ -277,7 +301,8 @@ impl StateRepository {
         let message = format!("{}: {} before it was replaced", self.parts.container, part.name);
         let author = format!("{0} <glxc@{0}>", self.parts.container);
         import.commit(&format!("refs/heads/{branch}"), old, &message, &author, &[(part.path.clone(), written)])?;
-        Ok(branch)
+        self.note(&format!("{}: what was live before is kept in the branch {branch}", part.name));
+        Ok(())
     }
 
     /// What was kept in a branch was not replaced after all.
@@ -297,7 +322,7 @@ impl StateRepository {
         let changes: Vec<Change<'_>> = parts.iter().map(|part| part.change(&operation.id)).collect();
         let mut staged: Vec<(&Part, Box<dyn Staged + '_>)> = Vec::new();
         for (part, change) in parts.iter().zip(&changes) {
-            self.note(&format!("{}: {}", part.name, self.describe(part, change, operation)?));
+            self.note(&format!("{}: {}", part.name, self.describe(part, change, operation)?.summary));
             let one =
                 part.handler.stage(change, &cx).map_err(Error::files(&part.name, &part.path, "prepare the import"))?;
             staged.push((part, one));
@@ -341,15 +366,16 @@ impl StateRepository {
         journal.add(&Step::Ref).map_err(Failed::Unfinished)
     }
 
-    fn describe(&self, part: &Part, change: &Change<'_>, operation: &Operation) -> Result<String> {
+    pub(crate) fn describe(&self, part: &Part, change: &Change<'_>, operation: &Operation) -> Result<Description> {
         let cx = operation.cx(self, None);
         let description =
             part.handler.describe(change, &cx).map_err(Error::files(&part.name, &part.path, "read its files"))?;
-        Ok(match (part.replace, description.summary.is_empty()) {
+        let summary = match (part.replace, description.summary.is_empty()) {
             (true, _) => format!("load {} files", part.next.entries().len()),
             (false, true) => "only settings changed".into(),
             (false, false) => description.summary,
-        })
+        };
+        Ok(Description { summary, ..description })
     }
 
     /// Commits one state. Where that fails the outcome is unknown, and the engine is asked.
@@ -529,6 +555,21 @@ impl StateRepository {
         left.iter().for_each(|left| self.note(&format!("sysconf: not undone: {left}")));
         Ok(())
     }
+}
+
+/// Whether `ready.rc` is to run once the data is in place.
+pub(crate) fn needs_ready(old: Option<&ObjectId>, sysconf: bool, parts: &[Part]) -> bool {
+    old.is_none() || sysconf || parts.iter().any(|part| part.direction == Direction::Push)
+}
+
+/// The step of the journal that names the states of a push.
+pub(crate) fn planned(parts: &[Part], ready: bool) -> Step {
+    let part = |part: &Part| journal::Part {
+        state: part.name.clone(),
+        replace: part.replace,
+        transactional: part.is_transactional(),
+    };
+    Step::Plan { parts: parts.iter().map(part).collect(), ready }
 }
 
 /// Plain files only; what is pushed one way may be executable.

@@ -112,17 +112,21 @@ fn another_handler_under_the_same_name_is_declined() {
 #[test]
 fn settings_reach_the_handler_without_a_change_of_files() {
     let world = World::pushed();
-    let elsewhere = world.path("elsewhere");
-    world.set_config(
-        &world.state("kv", "store").replace(&world.path("kv").display().to_string(), &elsewhere.display().to_string()),
-    );
-    world.commit("another file");
-    world.push().declined("elsewhere does not exist");
-    world.set_config(&format!("# a comment moves lines\n{}", world.state("kv", "store")));
-    world.commit("a comment");
-    world.calls();
+    let root = world.path("docs");
+    fs::create_dir(&root).unwrap();
+    let state = format!("[state.docs]\nhandler = \"files\"\npath = \"data/docs\"\nroot = \"{}\"\n", root.display());
+    let kv = world.read("glxc.toml");
+    world.set_config(&format!("{kv}{state}"));
+    world.commit("docs");
     world.push().accepted();
-    assert!(!world.calls().contains(&"kv stage".to_owned()));
+    world.pull().accepted();
+    for (exclude, staged) in [("exclude = [\"*.bak\"]\n", true), ("# a comment\nexclude = [\"*.bak\"]\n", false)] {
+        world.set_config(&format!("{kv}{state}{exclude}"));
+        world.commit(exclude);
+        world.calls();
+        world.push().accepted();
+        assert_eq!(world.calls().contains(&"docs stage".to_owned()), staged, "{exclude}");
+    }
 }
 
 #[test]

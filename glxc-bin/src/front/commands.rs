@@ -77,6 +77,29 @@ impl Commands {
         }
     }
 
+    /// Reads the push options that follow, which then are part of what is passed on.
+    pub(super) fn read_options(&mut self, stream: &mut dyn Read) -> glxc_transport::Result<Vec<String>> {
+        let mut options = Vec::new();
+        while self.has("push-options") {
+            match pkt::read(stream)? {
+                None => return Err(glxc_transport::Error::Protocol("the client went away".into())),
+                Some(pkt::Packet::Flush) => {
+                    pkt::flush(&mut self.bytes)?;
+                    break;
+                }
+                Some(pkt::Packet::Data(line)) => {
+                    pkt::write(&mut self.bytes, &line)?;
+                    options.push(String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned());
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.capabilities.split(|b| *b == b' ').any(|have| have == word.as_bytes())
+    }
+
     /// The commit that a ref is to point to, if the client wants to move and not to delete it.
     pub(super) fn target(&self, name: &[u8]) -> Option<&ObjectId> {
         self.updates.iter().find(|update| update.name == name && !update.new.is_zero()).map(|update| &update.new)
@@ -93,9 +116,8 @@ impl Commands {
     }
 
     fn report(&self, reason: &str) -> glxc_transport::Result<Vec<u8>> {
-        let has = |word: &str| self.capabilities.split(|b| *b == b' ').any(|have| have == word.as_bytes());
         let mut report = Vec::new();
-        if !has("report-status") && !has("report-status-v2") {
+        if !self.has("report-status") && !self.has("report-status-v2") {
             return Ok(report);
         }
         pkt::write(&mut report, b"unpack ok\n")?;
@@ -104,7 +126,7 @@ impl Commands {
             pkt::write(&mut report, &line)?;
         }
         pkt::flush(&mut report)?;
-        if !has("side-band-64k") {
+        if !self.has("side-band-64k") {
             return Ok(report);
         }
         let mut framed = Vec::new();
@@ -160,6 +182,19 @@ mod tests {
         assert_eq!(commands.target(b"refs/heads/main").unwrap().as_str(), NEW);
         assert_eq!(commands.target(b"refs/heads/old"), None, "a delete has no target");
         assert_eq!(commands.updates.len(), 2);
+    }
+
+    #[test]
+    fn options_are_read_and_passed_on() {
+        let options = sent(&["plan\n".into(), "replace=kv".into()]);
+        let stream = [push("push-options report-status"), options, b"PACK".to_vec()].concat();
+        let mut rest = stream.as_slice();
+        let mut commands = Commands::read(&mut rest).unwrap();
+        assert_eq!(commands.read_options(&mut rest).unwrap(), ["plan", "replace=kv"]);
+        assert_eq!((rest, &*commands.bytes), (&b"PACK"[..], &stream[..stream.len() - 4]));
+        let stream = push("report-status");
+        assert!(Commands::read(&mut &*stream).unwrap().read_options(&mut &b"PACK"[..]).unwrap().is_empty());
+        assert!(commands.read_options(&mut &b"0009plan\n"[..]).is_err(), "it breaks off");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 
-use glxc_transport::{Config, ObjectId};
+use glxc_transport::{Config, ObjectId, PLAN, PLAN_ONLY};
 
 use super::commands::{Commands, advertise};
 use super::error::{Error, Exit, Result, say};
@@ -153,8 +153,14 @@ impl Push<'_> {
     /// git wants nothing.
     fn create(&mut self, keeper: &mut Keeper) -> Result<Option<(Container, Outcome)>> {
         advertise(&mut self.output)?;
-        let commands = Commands::read(&mut stdin()?)?;
+        let mut commands = Commands::read(&mut stdin()?)?;
         if commands.updates.is_empty() {
+            return Ok(None);
+        }
+        let options = commands.read_options(&mut stdin()?)?;
+        if options.iter().any(|option| option == PLAN) {
+            self.preview(&commands)?;
+            commands.decline(PLAN_ONLY, &mut stdin()?, &mut self.output).map_err(Error::stdout)?;
             return Ok(None);
         }
         // Taken where it was sent to the receive-pack, which answers to git from then on.
@@ -167,6 +173,21 @@ impl Push<'_> {
             commands.decline(&error.message, &mut stdin()?, &mut self.output).map_err(Error::stdout)?;
         }
         created.map(Some)
+    }
+
+    /// Tells what a push that makes the container would do.
+    fn preview(&self, commands: &Commands) -> Result<()> {
+        let Some(commit) = commands.target(&self.bound()) else {
+            say(&format!("nothing would be done: only a push of `{}` creates container `{}`", self.branch, self.name));
+            return Ok(());
+        };
+        let config = self.repository.config_of(commit)?;
+        let base = base_of(&config);
+        say(&format!("container `{}` ({} {}) would be created and set up", self.name, base.template, base.release));
+        for state in &config.states {
+            say(&format!("{}: the files in {} would be loaded", state.name(), state.path));
+        }
+        Ok(())
     }
 
     fn create_container(&self, keeper: &mut Keeper, commands: Option<&Commands>) -> Result<Container> {

@@ -195,6 +195,10 @@ impl Handler for Files {
         Caps { unit: Unit::Item, commit: Commit::Redo, snapshot: Snapshot::PerItem, database: false }
     }
 
+    fn place(&self) -> String {
+        format!("the folder {}", self.settings.root.display())
+    }
+
     fn live(&self, cx: &Cx<'_>) -> Result<Live> {
         let Some(place) = self.place()? else { return Ok(Live::Absent) };
         cx.check()?;

@@ -298,10 +298,13 @@ impl Staged for Differential<'_> {
         Ok(Record::default())
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.notes.iter().cloned().chain(self.definition.notes()).collect()
+    }
+
     fn commit(mut self: Box<Self>) -> Result<Committed> {
         self.session.run("commit", "COMMIT")?;
-        let notes = self.notes.iter().cloned().chain(self.definition.notes()).collect();
-        Ok(Committed { notes })
+        Ok(Committed { notes: self.notes() })
     }
 
     /// What was staged is temporary, and what was written is in an open transaction; both end with the session.

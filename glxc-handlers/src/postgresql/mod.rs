@@ -81,6 +81,10 @@ impl Handler for Postgresql {
         Caps { unit: Unit::Item, commit: Commit::Transactional, snapshot: Snapshot::PointInTime, database: true }
     }
 
+    fn place(&self) -> String {
+        format!("the database {}", self.target.database)
+    }
+
     fn ready(&self, cx: &Cx<'_>) -> Result<()> {
         session::wait(&self.target, cx)
     }

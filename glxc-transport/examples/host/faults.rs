@@ -70,6 +70,10 @@ impl Handler for Watched {
         self.inner.caps()
     }
 
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+
     fn ready(&self, cx: &Cx<'_>) -> Result<()> {
         self.inner.ready(cx)
     }
@@ -122,6 +126,10 @@ impl Staged for WatchedStaged<'_> {
         self.faults.at("lock")?;
         let record = self.inner.lock()?;
         self.faults.at("locked").map(|()| record)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.inner.notes()
     }
 
     fn commit(self: Box<Self>) -> Result<Committed> {

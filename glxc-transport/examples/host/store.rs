@@ -107,6 +107,10 @@ impl Handler for Store {
         Caps { unit: Unit::Item, commit: Commit::Transactional, snapshot: Snapshot::PointInTime, database: true }
     }
 
+    fn place(&self) -> String {
+        format!("the file {}", self.file.display())
+    }
+
     fn live(&self, _: &Cx<'_>) -> Result<Live> {
         Ok(match self.read_live()? {
             None => Live::Absent,
