@@ -208,9 +208,13 @@ pub trait Handler: Send + Sync + fmt::Debug {
 
     /// Checks a pushed tree by itself: formats, names, modes, keys. Touches nothing live.
     ///
+    /// `base` passed a check under the same options, so what it has too need not be read again: the cost of a push
+    /// follows what changed. What only reading all of next would show, as a key of a changed file that is there again in
+    /// an unchanged one, may be left to the import, which compares with live.
+    ///
     /// # Errors
     /// [`Error::Input`] with file and line.
-    fn check(&self, next: &dyn Tree, cx: &Cx<'_>) -> Result<()>;
+    fn check(&self, base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()>;
 
     /// A cheap sign that lets the caller skip an export where it equals that of the last one.
     /// `None`: unknown, export.

@@ -137,7 +137,7 @@ impl<T: SimpleHandler> Handler for Simple<T> {
         self.0.live(cx)
     }
 
-    fn check(&self, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+    fn check(&self, _: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
         match next.entries().iter().find(|entry| entry.mode != Mode::File) {
             Some(entry) => Err(Error::input(&entry.path, None, "not a plain file")),
             None => self.0.check(next, cx),
@@ -154,7 +154,7 @@ impl<T: SimpleHandler> Handler for Simple<T> {
 
     fn stage<'a>(&'a self, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Box<dyn Staged + 'a>> {
         cx.check()?;
-        self.check(change.next.tree, cx)?;
+        self.check(None, change.next.tree, cx)?;
         Ok(Box::new(StagedSimple { handler: self, change, cx, armed: false }))
     }
 

@@ -86,7 +86,7 @@ impl SimpleHandler for Whole {
         MemoryHandler::redo(self.0.clone()).live(cx)
     }
     fn check(&self, files: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
-        MemoryHandler::redo(self.0.clone()).check(files, cx)
+        MemoryHandler::redo(self.0.clone()).check(None, files, cx)
     }
 }
 
@@ -222,10 +222,10 @@ impl Handler for Faulty {
         })
     }
 
-    fn check(&self, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+    fn check(&self, base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
         let link = next.entries().iter().any(|entry| entry.mode == Mode::Link);
         let stray = next.entry(&path("unexpected.bin")).is_some();
-        match self.inner.check(next, cx) {
+        match self.inner.check(base, next, cx) {
             Err(_) if self.has(TakesLinks) && link => Ok(()),
             Err(_) if self.has(TakesStrays) && stray => Ok(()),
             Err(_) if self.has(TakesGarbage) && !link && !stray => Ok(()),

@@ -107,7 +107,7 @@ impl World {
     ) -> Result<Committed> {
         let handler = self.handler();
         self.with_change(base, next, |change, cx| {
-            handler.check(next, cx)?;
+            handler.check(base, next, cx)?;
             let mut import = handler.stage(change, cx)?;
             staged();
             if let Err(error) = import.lock() {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use glxc_handlers::rows::{Changes, Comparator, Counts, Header, Limits, Reader, RowChange, Writer, Written, check};
+use glxc_handlers::rows::{
+    Changes, Comparator, Counts, Header, Limits, Reader, RowChange, Writer, Written, check, check_changed,
+};
 use glxc_handlers::{Cancel, Cx, Error, MemorySink, MemoryTree, Mode, Result, Silent, StatePath, Tree, differences};
 use proptest::prelude::*;
 
@@ -66,10 +68,13 @@ fn read(tree: &dyn Tree, limits: Limits) -> Result<Vec<Vec<u8>>> {
 /// A tree of the given lines, in the given order, without any care for borders.
 fn by_hand(header: &Header, parts: &[(&str, &[&str])]) -> MemoryTree {
     let file = |(name, lines): &(&str, &[&str])| {
-        let text: String = [header.to_line().as_str()].iter().chain(*lines).map(|line| format!("{line}\n")).collect();
-        (path(&format!("data/t/{name}")), (Mode::File, text.into_bytes()))
+        (path(&format!("data/t/{name}")), (Mode::File, text_of(header, lines).into_bytes()))
     };
     MemoryTree::new(parts.iter().map(file).collect())
+}
+
+fn text_of(header: &Header, lines: &[&str]) -> String {
+    [header.to_line().as_str()].iter().chain(lines).map(|line| format!("{line}\n")).collect()
 }
 
 /// Files whose content is on one side only. (A folder that splits moves files without a change.)
@@ -349,6 +354,30 @@ fn the_same_key_twice_names_both_places() {
     // overlapping, but no key twice
     let tree = by_hand(&keyed(), &[("a.tsv", &["1\tx", "5\ta"]), ("b.tsv", &["4\tz", "7\tb"])]);
     assert_eq!(with_cx(|cx| check(&tree, &table(), SMALL, cx)).unwrap().1, 4);
+}
+
+#[test]
+fn what_base_has_is_not_checked_again() {
+    let base = by_hand(&keyed(), &[("a.tsv", &["not a row"]), ("b.tsv", &["1\ta", "2\tb"])]);
+    let check = |next: &MemoryTree| with_cx(|cx| check_changed(&base, next, &table(), SMALL, cx));
+    let refused = |next: &MemoryTree| check(next).unwrap_err().to_string();
+    let part =
+        |header: &Header, name: &str, rows: &[&str]| base.with(&path(&format!("data/t/{name}")), text_of(header, rows));
+    check(&base).unwrap();
+    check(&part(&keyed(), "b.tsv", &["1\tb"])).unwrap();
+    check(&base.without(&path("data/t/b.tsv"))).unwrap();
+    check(&by_hand(&keyed(), &[("moved/a.tsv", &["not a row"]), ("b.tsv", &["3\tc"])])).unwrap();
+    assert!(refused(&part(&keyed(), "b.tsv", &["1"])).starts_with("data/t/b.tsv:2: "));
+    assert_eq!(
+        refused(&part(&keyed(), "b.tsv", &["1\ta", "1\tb"])),
+        "data/t/b.tsv:3: the same key as in data/t/b.tsv:2"
+    );
+    let other = "data/t/b.tsv:1: another first line than in data/t/a.tsv";
+    assert_eq!(refused(&part(&bag(), "b.tsv", &["1\ta"])), other);
+    assert!(refused(&part(&keyed(), "b.txt", &["1\ta"])).starts_with("data/t/b.txt: not expected here"));
+    // Where all parts have another first line, none is known.
+    let other = by_hand(&bag(), &[("a.tsv", &["not a row"]), ("b.tsv", &["1\ta"])]);
+    assert!(refused(&other).starts_with("data/t/a.tsv:2: "));
 }
 
 #[test]

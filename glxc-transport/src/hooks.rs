@@ -19,7 +19,10 @@ pub fn pre_receive(repository: &StateRepository, input: &mut dyn BufRead) -> Res
         let update = parse_update(line.as_bytes())?;
         if update.name == main && !update.new.is_zero() {
             refuse_other_objects(repository, &update.new)?;
-            repository.check(&update.new)?;
+            let _span = tracing::debug_span!("check").entered();
+            // That it follows this commit is what `proc-receive` insists on.
+            let old = (!update.old.is_zero()).then_some(&update.old);
+            repository.check(old, &update.new)?;
         }
     }
     Ok(())
@@ -39,6 +42,7 @@ fn refuse_other_objects(repository: &StateRepository, commit: &ObjectId) -> Resu
 /// Where the protocol breaks; then git reports every ref as failed. A declined ref is no error here.
 pub fn proc_receive(repository: &StateRepository, input: &mut dyn Read, output: &mut dyn Write) -> Result<()> {
     let request = read_request(input, output)?;
+    let _span = tracing::debug_span!("receive").entered();
     let verdicts = repository.receive(&request);
     for update in &request.updates {
         let verdict = match verdicts.get(&update.name) {

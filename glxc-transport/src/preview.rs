@@ -41,6 +41,7 @@ impl StateRepository {
         if let Some(old) = old {
             self.check_policy(operation, old, new)?;
         }
+        self.check_replaced(operation, new, replace)?;
         let sysconf = self.sysconf_change(operation, old, new)?.is_some();
         if sysconf {
             self.note("sysconf: changed files would be installed, and set-up would run");

@@ -61,24 +61,52 @@ impl From<Error> for Failed {
 }
 
 impl StateRepository {
-    /// Checks a pushed commit by itself: settings, trees, files, profiles. Touches nothing live.
+    /// Checks a pushed commit by itself: settings, trees, files, profiles. Touches nothing live. What it has in common with
+    /// `old`, the commit that it is to follow and that was checked, is not read again.
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::Tree`], [`Error::State`] with the place.
-    pub fn check(&self, commit: &ObjectId) -> Result<()> {
-        let config = self.config(commit)?;
+    pub fn check(&self, old: Option<&ObjectId>, new: &ObjectId) -> Result<()> {
+        let config = self.config(new)?;
+        let before = old.map(|old| self.config(old)).transpose()?;
         let operation = self.check_operation()?;
-        let cx = operation.cx(self, None);
         for state in &config.states {
-            let handler = self.handler(commit, state)?;
-            let Some(tree) = self.tree(commit, &state.path)? else { continue };
-            check_modes(state, &tree)?;
-            handler.check(&tree, &cx).map_err(Error::files(state.name(), &state.path, "check its files"))?;
+            // Under other settings what was right may not be.
+            let known = before.as_ref().and_then(|config| config.state(state.name()));
+            let known = known.filter(|known| known.handler == state.handler && known.settings == state.settings);
+            let base = match (old, known) {
+                (Some(old), Some(known)) => self.tree(old, &known.path)?,
+                _ => None,
+            };
+            self.check_state(&operation, base.as_ref(), new, state)?;
         }
-        if let (Some(setup), Some(tree)) = (&self.parts.setup, self.sysconf(commit)?) {
+        if let (Some(setup), Some(tree)) = (&self.parts.setup, self.sysconf(new)?) {
             setup.check(&tree).map_err(Error::Setup)?;
         }
         Ok(())
+    }
+
+    /// Checks all of the states that replace what is live: nothing of them is compared, so nothing is taken as known.
+    pub(crate) fn check_replaced(
+        &self, operation: &Operation, new: &ObjectId, replace: &BTreeSet<String>,
+    ) -> Result<()> {
+        let config = self.config(new)?;
+        let mut replaced = config.states.iter().filter(|state| replace.contains(state.name()));
+        replaced.try_for_each(|state| self.check_state(operation, None, new, state))
+    }
+
+    fn check_state(
+        &self, operation: &Operation, base: Option<&GitTree>, new: &ObjectId, state: &StateConfig,
+    ) -> Result<()> {
+        let handler = self.handler(new, state)?;
+        let Some(tree) = self.tree(new, &state.path)? else { return Ok(()) };
+        if base.is_some_and(|base| base.id() == tree.id()) {
+            return Ok(());
+        }
+        check_modes(state, &tree)?;
+        let base = base.map(|base| base as &dyn Tree);
+        let checked = handler.check(base, &tree, &operation.cx(self, None));
+        checked.map_err(Error::files(state.name(), &state.path, "check its files"))
     }
 
     /// Applies `old` to `new` and moves the refs. Called under the lock.
@@ -133,8 +161,13 @@ impl StateRepository {
         if let Some(old) = old {
             self.check_policy(operation, old, new)?;
         }
+        self.check_replaced(operation, new, replace)?;
+        let step = tracing::debug_span!("sysconf").entered();
         let sysconf = self.apply_sysconf(operation, journal, old, new)?;
+        drop(step);
+        let step = tracing::debug_span!("plan").entered();
         let parts = self.plan(operation, old, new, replace, self.parts.waits.ready)?;
+        drop(step);
         if let Some(old) = old {
             parts.iter().filter(|part| part.keep).try_for_each(|part| self.keep_live(operation, old, part))?;
         }
@@ -323,6 +356,7 @@ impl StateRepository {
         let mut staged: Vec<(&Part, Box<dyn Staged + '_>)> = Vec::new();
         for (part, change) in parts.iter().zip(&changes) {
             self.note(&format!("{}: {}", part.name, self.describe(part, change, operation)?.summary));
+            let _span = tracing::debug_span!("stage", state = part.name).entered();
             let one =
                 part.handler.stage(change, &cx).map_err(Error::files(&part.name, &part.path, "prepare the import"))?;
             staged.push((part, one));
@@ -336,6 +370,7 @@ impl StateRepository {
         });
         let mut records = BTreeMap::new();
         for (part, one) in &mut staged {
+            let _span = tracing::debug_span!("lock", state = part.name).entered();
             let Record(record) = one.lock().map_err(Error::files(&part.name, &part.path, "import"))?;
             records.insert(part.name.clone(), record);
         }
@@ -362,11 +397,13 @@ impl StateRepository {
                 return Err(failed);
             }
         }
+        let _span = tracing::debug_span!("refs").entered();
         self.move_refs(refs).map_err(Failed::Unfinished)?;
         journal.add(&Step::Ref).map_err(Failed::Unfinished)
     }
 
     pub(crate) fn describe(&self, part: &Part, change: &Change<'_>, operation: &Operation) -> Result<Description> {
+        let _span = tracing::debug_span!("describe", state = part.name).entered();
         let cx = operation.cx(self, None);
         let description =
             part.handler.describe(change, &cx).map_err(Error::files(&part.name, &part.path, "read its files"))?;
@@ -382,7 +419,10 @@ impl StateRepository {
     fn commit_one(
         &self, operation: &Operation, part: &Part, staged: Box<dyn Staged + '_>, record: Option<String>,
     ) -> Result<(), Failed> {
-        let error = match staged.commit() {
+        let span = tracing::debug_span!("commit", state = part.name).entered();
+        let committed = staged.commit();
+        drop(span);
+        let error = match committed {
             Ok(committed) => {
                 committed.notes.iter().for_each(|note| self.note(&format!("{}: {note}", part.name)));
                 return Ok(());
@@ -431,6 +471,7 @@ impl StateRepository {
 
     /// What follows the moved refs: nothing of it can decline the push any more.
     fn finish(&self, journal: Journal, ready: bool) -> Result<()> {
+        let _span = tracing::debug_span!("clear").entered();
         if ready {
             self.run_ready()?;
         }
@@ -459,6 +500,7 @@ impl StateRepository {
     }
 
     fn run_ready(&self) -> Result<()> {
+        let _span = tracing::debug_span!("ready").entered();
         let Some(setup) = &self.parts.setup else { return Ok(()) };
         let operation = self.new_operation()?;
         let never = glxc_handlers::Cancel::new();
@@ -472,6 +514,7 @@ impl StateRepository {
     /// Settles what an interrupted operation left: finishes what was decided, removes what was not. Under the lock.
     /// Without `scripts` a pending `ready.rc` is left to the next contact.
     pub(crate) fn settle(&self, scripts: bool) -> Result<()> {
+        let _span = tracing::debug_span!("settle").entered();
         let Some(interrupted) = journal::read(&self.journal_path())? else {
             if self.journal_path().exists() {
                 Journal::open(&self.journal_path())?.clear()?;

@@ -67,7 +67,9 @@ impl Keeper {
     /// What programs in the container get told.
     pub(super) fn with_environment(mut self, name: &Name, branch: Option<&str>) -> Self {
         let branch = branch.map(|branch| ("GLXC_BRANCH".to_owned(), branch.to_owned()));
-        self.environment = [("GLXC_CONTAINER".to_owned(), name.to_string())].into_iter().chain(branch).collect();
+        let trace = env::var_os("GLXC_TRACE").map(|_| ("GLXC_TRACE".to_owned(), "1".to_owned()));
+        let container = ("GLXC_CONTAINER".to_owned(), name.to_string());
+        self.environment = [container].into_iter().chain(branch).chain(trace).collect();
         self
     }
 

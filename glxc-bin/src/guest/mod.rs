@@ -50,11 +50,15 @@ pub fn registry() -> Registry {
 
 /// The guest's whole `main`: reads the command line and serves what it asks for with these kinds of state.
 ///
-/// `GLXC_CONTAINER` and `GLXC_BRANCH` in the environment name the container and the branch that is to be bound.
+/// `GLXC_CONTAINER` and `GLXC_BRANCH` in the environment name the container and the branch that is to be bound. With
+/// `GLXC_TRACE` it tells on standard error how long each step took.
 pub fn main(registry: Registry) -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let arguments: Vec<OsString> = arguments.collect();
+    if std::env::var_os("GLXC_TRACE").is_some() {
+        trace();
+    }
     match run(Path::new(&program), &arguments, registry) {
         Ok(code) => code,
         Err(error) => {
@@ -82,6 +86,16 @@ fn run(program: &Path, arguments: &[OsString], registry: Registry) -> Result<Exi
                 .into())
         }
     }
+}
+
+/// Tells how long each step took, once it ended.
+fn trace() {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::CLOSE)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
 }
 
 fn done(_: ()) -> Result<ExitCode> {
@@ -149,7 +163,7 @@ fn serve(service: &str, registry: Registry) -> Result<ExitCode> {
 
 /// Only what git needs; in particular nothing that a caller's repository has set.
 fn git_environment(command: &mut Command) -> &mut Command {
-    let names = ["PATH", "HOME", "LANG", "GLXC_CONTAINER"];
+    let names = ["PATH", "HOME", "LANG", "GLXC_CONTAINER", "GLXC_TRACE"];
     let kept = names.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.env_clear().envs(kept).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null")
 }

@@ -150,7 +150,7 @@ impl<'s> Bench<'s> {
     pub(super) fn import(&self, base: Option<&MemoryTree>, next: &MemoryTree, replace: bool) -> Answer<()> {
         let (handler, cx) = (self.subject.handler(), self.cx());
         self.with_change(base, next, replace, |change| {
-            handler.check(next, &cx)?;
+            handler.check(change.base.map(|base| base.tree), next, &cx)?;
             let mut staged = handler.stage(change, &cx)?;
             match staged.lock() {
                 Ok(_) => staged.commit().map(drop),

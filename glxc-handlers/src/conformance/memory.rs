@@ -90,7 +90,7 @@ impl MemoryHandler {
     }
 
     fn edits(&self, change: &Change<'_>, cx: &Cx<'_>) -> Result<Vec<Edit>> {
-        self.check(change.next.tree, cx)?;
+        self.check(None, change.next.tree, cx)?;
         let replaced = change.replace.then(|| self.tree()).transpose()?;
         let base = match &replaced {
             Some(live) => Some(live as &dyn Tree),
@@ -186,7 +186,7 @@ impl Handler for MemoryHandler {
         })
     }
 
-    fn check(&self, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+    fn check(&self, _: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
         let (attributes, folder) = (attributes()?, folder()?);
         let stray = |path: &StatePath| *path != attributes && !path.is_within(&folder);
         for entry in next.entries() {

@@ -268,13 +268,15 @@ pub fn hostile_trees(subject: &dyn Subject) -> Outcome {
     let bench = Bench::new(subject)?;
     let (base, next) = bench.base_and_next()?;
     let before = subject.live();
-    fine(subject.handler().check(&next, &bench.cx()), "check what was exported")?;
+    fine(subject.handler().check(None, &next, &bench.cx()), "check what was exported")?;
     for (path, tree) in hostile(subject, &next)? {
         let (handler, cx) = (subject.handler(), bench.cx());
-        match handler.check(&tree, &cx) {
-            Err(Error::Input { file, .. }) => must(file == path, &format!("{file} is blamed for {path}"))?,
-            Err(other) => fine(Err(other), &format!("{path} must be refused as input, but"))?,
-            Ok(()) => return broken(format!("{path} was accepted")),
+        for known in [None, Some(&next as &dyn Tree)] {
+            match handler.check(known, &tree, &cx) {
+                Err(Error::Input { file, .. }) => must(file == path, &format!("{file} is blamed for {path}"))?,
+                Err(other) => fine(Err(other), &format!("{path} must be refused as input, but"))?,
+                Ok(()) => return broken(format!("{path} was accepted")),
+            }
         }
         let staged = bench.with_change(Some(&base), &tree, false, |change| {
             let mut staged = handler.stage(change, &cx)?;

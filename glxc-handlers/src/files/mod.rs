@@ -205,7 +205,7 @@ impl Handler for Files {
         Ok(if export::is_empty(&self.settings, &place)? { Live::Empty } else { Live::Present })
     }
 
-    fn check(&self, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+    fn check(&self, _: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
         let listing = Listing::read(next, &self.settings, cx)?;
         let is_folder = |path: &[u8]| matches!(listing.nodes[path].kind, listing::Kind::Folder);
         let excluded = |path: &&Vec<u8>| !path.is_empty() && self.settings.excludes(path, is_folder(path));

@@ -98,6 +98,22 @@ impl Touched {
         Some(pairs)
     }
 
+    /// Whether a row that the push adds is live already, by its key.
+    pub fn adds_live(&self, session: &mut Session) -> Result<bool> {
+        let (Some(old), Some(new), true) = (&self.old, &self.new, self.paired()) else { return Ok(false) };
+        if new.key.is_empty() {
+            return Ok(false);
+        }
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM {} w JOIN ONLY {} t ON {} WHERE NOT EXISTS (SELECT FROM {} o WHERE o.n = w.n))",
+            new.name,
+            self.qualified,
+            new.is_row("t", "w"),
+            old.name
+        );
+        session.holds(&format!("look for the new rows of {}", self.qualified), &sql)
+    }
+
     /// Finds the rows that are not what base has, nor already what next has.
     pub fn conflicts(&self, session: &mut Session, conflicts: &mut Conflicts) -> Result<()> {
         let Some((pairs, keyed)) = self.pairs() else { return Ok(()) };

@@ -15,10 +15,10 @@ use super::sequences::{self, Position};
 use super::session::{LOCK_TIMEOUT, Session, Watch, as_violation, code};
 use super::settings::{Rules, Target};
 use super::sql::ident;
-use super::staging::{Files, Source, Staging, Which};
+use super::staging::{Files, Source, Staging};
 use super::table::{check_header, folder, is_own, missing_rows};
 use super::triggers::Quiet;
-use crate::rows::{Changes, Header, Limits, RowChange};
+use crate::rows::{self, Changes, Header, Limits, RowChange};
 use crate::{Change, Committed, Cx, Error, Record, Result, Staged, StatePath};
 
 /// A staged difference.
@@ -130,27 +130,25 @@ impl<'a> Differential<'a> {
 
     fn stage_rows(&mut self, pair: &Pair) -> Result<()> {
         let source = Source { change: self.change, folder: &pair.folder, cx: self.cx };
-        let changes = source.changes()?;
-        let (before, after) = (changes.base_header().cloned(), changes.next_header().cloned());
-        drop(changes);
+        let (before, after) = source.sides(&mut self.files)?;
         let first = self.change.next.tree.within(&pair.folder).first().map(|entry| &entry.path);
         if let Some(table) = &pair.new {
             let missing = || Error::input(&pair.folder, None, missing_rows(table));
             let first = first.ok_or_else(missing)?;
-            let checked = after.as_ref().map_or(Ok(()), |header| check_header(table, header));
+            let checked = after.header.as_ref().map_or(Ok(()), |header| check_header(table, header));
             checked.map_err(|message| Error::input(first, 1, message))?;
         }
         let number = self.tables.len();
         let (mut old, mut new) = (None, None);
-        if let (Some(table), Some(header)) = (&pair.old, before.as_ref().or(after.as_ref())) {
-            let staging = Staging::create(&mut self.session, format!("pg_temp.old_{number}"), table, header)?;
-            source.load(&mut self.session, &staging, Which::Old, &mut self.files)?;
+        let header = after.header.clone().or_else(|| before.header.clone()).filter(|_| pair.new.is_some());
+        if let (Some(table), Some(columns)) = (&pair.old, before.header.as_ref().or(after.header.as_ref())) {
+            let staging = Staging::create(&mut self.session, format!("pg_temp.old_{number}"), table, columns)?;
+            before.load(&mut self.session, &staging, &self.files)?;
             old = Some(staging);
         }
-        let header = after.or(before).filter(|_| pair.new.is_some());
         if let (Some(table), Some(header), None) = (&pair.new, &header, &self.definition.goal) {
             let staging = Staging::create(&mut self.session, format!("pg_temp.new_{number}"), table, header)?;
-            source.load(&mut self.session, &staging, Which::New, &mut self.files)?;
+            after.load(&mut self.session, &staging, &self.files)?;
             new = Some(staging);
         }
         self.push(pair.clone(), header, old, new);
@@ -184,6 +182,10 @@ impl<'a> Differential<'a> {
     fn compare(&mut self) -> Result<()> {
         let mut conflicts = Conflicts::default();
         for table in &self.tables {
+            if table.rows.adds_live(&mut self.session)? {
+                // Either the application added it too, or the push has it in another part as well.
+                rows::check(self.change.next.tree, &table.folder, Limits::default(), self.cx)?;
+            }
             table.rows.conflicts(&mut self.session, &mut conflicts)?;
             if table.dropped {
                 table.rows.unseen(&mut self.session, &mut conflicts)?;
@@ -243,7 +245,7 @@ impl<'a> Differential<'a> {
             let source = Source { change: self.change, folder: &table.folder, cx: self.cx };
             let name = format!("pg_temp.new_{}", table.rows.number);
             let staging = Staging::create(&mut self.session, name, goal, header)?;
-            source.load(&mut self.session, &staging, Which::New, &mut self.files)?;
+            source.sides(&mut self.files)?.1.load(&mut self.session, &staging, &self.files)?;
             table.rows.new = Some(staging);
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::schema_files::SchemaFiles;
+use super::schema_files::{self, SchemaFiles};
 use super::sequences;
 use crate::rows::{self, Limits, Reader};
 use crate::{Cx, Differs, Error, Mode, Result, StatePath, Tree};
@@ -40,8 +40,8 @@ pub(super) fn rows_folders(differs: &[Differs]) -> impl Iterator<Item = StatePat
     })
 }
 
-/// Checks a pushed tree by itself.
-pub(super) fn check(next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+/// Checks a pushed tree by itself. Of what base has too nothing is read again.
+pub(super) fn check(base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
     let mut folders = BTreeSet::new();
     for entry in next.entries() {
         if entry.mode != Mode::File {
@@ -53,21 +53,27 @@ pub(super) fn check(next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
             None => return Err(Error::input(&entry.path, None, "not a file of a PostgreSQL state")),
         }
     }
-    SchemaFiles::of(next)?.check()?;
-    for folder in folders {
-        rows::check(next, &folder, Limits::default(), cx)?;
+    let same = |folder: &StatePath| base.is_some_and(|base| base.within(folder) == next.within(folder));
+    if !same(&schema_files::folder()?) {
+        SchemaFiles::of(next)?.check()?;
     }
-    check_sequences(next, cx)
+    for folder in folders.iter().filter(|folder| !same(folder)) {
+        match base {
+            Some(base) => rows::check_changed(base, next, folder, Limits::default(), cx)?,
+            None => drop(rows::check(next, folder, Limits::default(), cx)?),
+        }
+    }
+    let sequences = sequences::folder()?;
+    if same(&sequences) { Ok(()) } else { check_sequences(next, &sequences, cx) }
 }
 
-fn check_sequences(next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
-    let folder = sequences::folder()?;
-    let Some(first) = next.within(&folder).first() else { return Ok(()) };
-    let (header, _) = rows::check(next, &folder, Limits::default(), cx)?;
+fn check_sequences(next: &dyn Tree, folder: &StatePath, cx: &Cx<'_>) -> Result<()> {
+    let Some(first) = next.within(folder).first() else { return Ok(()) };
+    let (header, _) = rows::check(next, folder, Limits::default(), cx)?;
     if header != sequences::header() {
         return Err(Error::input(&first.path, 1, format!("must be: {}", sequences::header().to_line())));
     }
-    let mut reader = Reader::new(next, &folder, Limits::default())?;
+    let mut reader = Reader::new(next, folder, Limits::default())?;
     while let Some(line) = reader.next()? {
         if sequences::parse(line.bytes).is_none() {
             return Err(Error::input(line.file, line.number, "not the value of a sequence"));

@@ -98,8 +98,8 @@ impl Handler for Postgresql {
         Ok(if session.holds("look for objects", NOT_EMPTY)? { Live::Present } else { Live::Empty })
     }
 
-    fn check(&self, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
-        layout::check(next, cx)
+    fn check(&self, base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+        layout::check(base, next, cx)
     }
 
     fn fingerprint(&self, cx: &Cx<'_>) -> Result<Option<Fingerprint>> {

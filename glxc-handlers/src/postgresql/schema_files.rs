@@ -8,10 +8,15 @@ use super::schema::scratch::{self, Source};
 use super::schema::{self, Database, Model};
 use super::session::Session;
 use super::settings::Target;
-use crate::{OpId, Result, StatePath, Tree};
+use crate::{Error, OpId, Result, StatePath, Tree};
 
 /// The most that the file of one object may have, in bytes.
 pub(super) const LONGEST_FILE: u64 = 16 << 20;
+
+/// The folder of the schema files.
+pub(super) fn folder() -> Result<StatePath> {
+    StatePath::new("schema").map_err(Error::carrier("name the folder of the schema"))
+}
 
 /// The schema files of a tree.
 #[derive(Debug)]

@@ -4,20 +4,17 @@
 //! which it prints its own. Rows are compared by that text: `=` would take 1.0 for 1.00 and -0 for 0, and json or
 //! point have none.
 
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
+use std::path::PathBuf;
+
 use super::copy;
 use super::schema::{Column, Table};
 use super::session::{Session, server_error};
 use super::sql::{ident, list};
 use super::table::{is_own, own_equality, printed};
-use crate::rows::{Changes, Comparator, Counts, Header, Limits, Place, RowChange};
+use crate::rows::{Changes, Comparator, Header, Limits, Place, RowChange};
 use crate::{Change, Cx, Error, Result, StatePath};
-
-/// Which rows: those of base, or those of next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
-    Old,
-    New,
-}
 
 /// A table of staged rows. Its columns are `n` (the number of the change; both rows of a changed one have the same),
 /// `file` and `line` (where it stands), and `c1`, `c2`, ... for the columns of the files.
@@ -139,7 +136,7 @@ impl Files {
     }
 }
 
-/// The changes of one table, and how to read them again.
+/// Where the changes of one table stand.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     pub change: &'a Change<'a>,
@@ -148,80 +145,88 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Reads them from the start.
-    pub fn changes(&self) -> Result<Changes> {
+    /// Both sides of each change as text for COPY, in one pass.
+    pub fn sides(&self, files: &mut Files) -> Result<(Side, Side)> {
         let base = self.change.base.as_ref().map(|base| base.tree);
-        Changes::new(base, Some(self.change.next.tree), self.folder, Limits::default(), self.cx)
-    }
-
-    /// Hands out one side of each change with the number of the change, and counts.
-    fn each(&self, which: Which, mut take: impl FnMut(u64, Place<'_>, &[u8]) -> Result<()>) -> Result<Counts> {
-        let (mut changes, mut counts, mut number) = (self.changes()?, Counts::default(), 0);
+        let mut changes = Changes::new(base, Some(self.change.next.tree), self.folder, Limits::default(), self.cx)?;
+        let mut old = Side::new(changes.base_header(), self.cx)?;
+        let mut new = Side::new(changes.next_header(), self.cx)?;
+        let mut number = 0;
         while let Some(change) = changes.next()? {
             number += 1;
             if number % 1024 == 0 {
                 self.cx.check()?;
             }
-            let (old, new, place) = match change {
-                RowChange::Added { line, place } => (None, Some(line), place),
-                RowChange::Removed { line, place } => (Some(line), None, place),
-                RowChange::Changed { old, new, place } => (Some(old), Some(new), place),
-            };
-            match (old, new) {
-                (None, _) => counts.added += 1,
-                (_, None) => counts.removed += 1,
-                _ => counts.changed += 1,
-            }
-            if let Some(line) = if which == Which::Old { old } else { new } {
-                take(number, place, line)?;
+            match change {
+                RowChange::Added { line, place } => new.add(number, files, place, line)?,
+                RowChange::Removed { line, place } => old.add(number, files, place, line)?,
+                RowChange::Changed { old: before, new: after, place } => {
+                    old.add(number, files, place, before)?;
+                    new.add(number, files, place, after)?;
+                }
             }
         }
-        Ok(counts)
+        Ok((old, new))
+    }
+}
+
+/// One side of the changes of a table, in an unnamed file of the scratch folder.
+#[derive(Debug)]
+pub(super) struct Side {
+    /// The columns, where a part of this side differs.
+    pub header: Option<Header>,
+    text: BufWriter<File>,
+    scratch: PathBuf,
+}
+
+impl Side {
+    fn new(header: Option<&Header>, cx: &Cx<'_>) -> Result<Self> {
+        let scratch = cx.scratch.to_path_buf();
+        let file = tempfile::tempfile_in(&scratch).map_err(Error::io("create a file in", &scratch))?;
+        Ok(Side { header: header.cloned(), text: BufWriter::new(file), scratch })
     }
 
-    /// Loads one side into a staging table.
-    pub fn load(&self, session: &mut Session, to: &Staging, which: Which, files: &mut Files) -> Result<Counts> {
-        let context = format!("stage the rows of {}", self.folder);
-        let mut counts = Counts::default();
-        let copied = copy::into(session, &context, &format!("COPY {} FROM STDIN", to.name), |out| {
-            counts = self.each(which, |number, place, line| {
-                copy::check_end(line).map_err(|message| Error::input(place.file, place.line, message))?;
-                let tab = if to.columns.is_empty() { "" } else { "\t" };
-                let written = write!(out, "{number}\t{}\t{}{tab}", files.number(place.file), place.line)
-                    .and_then(|()| out.write_all(line))
-                    .and_then(|()| out.write_all(b"\n"));
-                written.map_err(super::session::failed_io(context.clone()))
-            })?;
-            Ok(())
+    fn add(&mut self, number: u64, files: &mut Files, place: Place<'_>, line: &[u8]) -> Result<()> {
+        copy::check_end(line).map_err(|message| Error::input(place.file, place.line, message))?;
+        let empty = self.header.as_ref().is_none_or(|header| header.columns.is_empty());
+        let tab = if empty { "" } else { "\t" };
+        write!(self.text, "{number}\t{}\t{}{tab}", files.number(place.file), place.line)
+            .and_then(|()| self.text.write_all(line))
+            .and_then(|()| self.text.write_all(b"\n"))
+            .map_err(Error::io("write to", &self.scratch))
+    }
+
+    /// Loads it into a staging table.
+    pub fn load(self, session: &mut Session, to: &Staging, files: &Files) -> Result<()> {
+        let reading = || Error::io("read in", &self.scratch);
+        let mut text = self.text.into_inner().map_err(|error| reading()(error.into_error()))?;
+        text.rewind().map_err(reading())?;
+        let copied = copy::into(session, CONTEXT, &format!("COPY {} FROM STDIN", to.name), |out| {
+            io::copy(&mut text, out).map(drop).map_err(super::session::failed_io(CONTEXT))
         });
-        copied.map_err(|error| self.located(which, error))?;
-        session.run(&context, &format!("ANALYZE {}", to.name))?;
-        Ok(counts)
-    }
-
-    /// An error of a COPY as one of the line that it is about.
-    fn located(&self, which: Which, error: Error) -> Error {
-        match (copy::failed_row(&error), server_error(&error).map(|db| db.message().to_owned())) {
-            (Some(row), Some(message)) => self.at(which, row, message, error),
-            _ => error,
+        if let Err(error) = copied {
+            text.rewind().map_err(reading())?;
+            return Err(located(text, files, error));
         }
+        session.run(CONTEXT, &format!("ANALYZE {}", to.name))
     }
+}
 
-    /// An error at the place of the row that was sent as number `row`.
-    fn at(&self, which: Which, row: u64, message: String, cause: Error) -> Error {
-        let (mut number, mut found) = (0, None);
-        let again = self.each(which, |_, place, _| {
-            number += 1;
-            if number == row {
-                found = Some((place.file.clone(), place.line));
-            }
-            Ok(())
-        });
-        match (found, again) {
-            (Some((file, line)), _) => input(file, line, message, Some(cause)),
-            (None, Err(error)) => error,
-            (None, Ok(_)) => cause,
-        }
+const CONTEXT: &str = "stage the rows that differ";
+
+/// An error of a COPY as one of the line that it is about.
+fn located(text: File, files: &Files, error: Error) -> Error {
+    let Some(message) = server_error(&error).map(|db| db.message().to_owned()) else { return error };
+    let row = copy::failed_row(&error).and_then(|row| usize::try_from(row).ok()?.checked_sub(1));
+    let line = row.and_then(|row| BufReader::new(text).split(b'\n').nth(row)?.ok());
+    let place = line.and_then(|line| {
+        let mut fields = line.split(|b| *b == b'\t').map(|field| std::str::from_utf8(field).ok());
+        let file = fields.nth(1)??;
+        Some((files.get(file)?.clone(), fields.next()??.parse().ok()?))
+    });
+    match place {
+        Some((file, line)) => input(file, line, message, Some(error)),
+        None => error,
     }
 }
 

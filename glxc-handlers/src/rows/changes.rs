@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::{Header, Limits, Line, Reader, Sorted, sorted};
+use super::{Header, Limits, Line, Reader, Sorted, Sorter};
 use crate::{ContentId, Cx, Entry, Result, StatePath, Tree};
 
 /// Where a row stands.
@@ -57,7 +57,7 @@ pub struct Counts {
 /// The rows of one table that differ between two trees, in the order of their keys. Of a bag, equal lines are counted.
 ///
 /// Only parts whose content differs are read, so a key that next has in a changed part and again in an unchanged one shows as
-/// added here; [`super::check`] on next finds it. Where the columns differ, rows of one key are still told as changed;
+/// added here; where such a row is live already, [`super::check`] on next tells which of both it is. Where the columns differ, rows of one key are still told as changed;
 /// where the keys themselves can not be compared (see [`Header::same_key`]), all rows of base are removed and then all of next
 /// are added.
 #[derive(Debug)]
@@ -65,6 +65,8 @@ pub struct Changes {
     base: Side,
     next: Side,
     comparable: bool,
+    /// Whether equal lines are equal rows: both sides have the same columns.
+    alike: bool,
 }
 
 #[derive(Debug)]
@@ -84,13 +86,19 @@ impl Changes {
         base: Option<&dyn Tree>, next: Option<&dyn Tree>, folder: &StatePath, limits: Limits, cx: &Cx<'_>,
     ) -> Result<Self> {
         let (before, after) = (parts(base, folder), parts(next, folder));
-        let base = Side::new(base, unmatched(before, after), limits, cx)?;
-        let next = Side::new(next, unmatched(after, before), limits, cx)?;
-        let comparable = match (&base.header, &next.header) {
+        let empty = crate::MemoryTree::default();
+        let mut old = Reader::of(base.unwrap_or(&empty), unmatched(before, after), limits)?;
+        let mut new = Reader::of(next.unwrap_or(&empty), unmatched(after, before), limits)?;
+        let (base_header, next_header) = (old.header().cloned(), new.header().cloned());
+        let comparable = match (&base_header, &next_header) {
             (Some(a), Some(b)) => a.same_key(b),
             _ => true,
         };
-        Ok(Changes { base, next, comparable })
+        let alike = base_header == next_header;
+        let (old, new) = differing(&mut old, &mut new, alike, limits, cx)?;
+        let base = Side { header: base_header, rows: old, spent: false };
+        let next = Side { header: next_header, rows: new, spent: false };
+        Ok(Changes { base, next, comparable, alike })
     }
 
     /// The columns of base, where a part of base differs.
@@ -115,7 +123,7 @@ impl Changes {
             let Some(order) = self.order() else { return Ok(None) };
             self.base.spent = order != Ordering::Greater;
             self.next.spent = order != Ordering::Less;
-            if order != Ordering::Equal || self.line(true) != self.line(false) {
+            if order != Ordering::Equal || !self.alike || self.line(true) != self.line(false) {
                 break order;
             }
         };
@@ -166,14 +174,42 @@ impl Changes {
     }
 }
 
-impl Side {
-    fn new(tree: Option<&dyn Tree>, parts: Vec<&Entry>, limits: Limits, cx: &Cx<'_>) -> Result<Self> {
-        let empty = crate::MemoryTree::default();
-        let reader = Reader::of(tree.unwrap_or(&empty), parts, limits)?;
-        let header = reader.header().cloned();
-        Ok(Side { header, rows: sorted(reader, limits, cx)?, spent: false })
+/// Sorts the rows of two sides, without most of those that both have: where the parts of one name have the same row at the
+/// same place in their order, it differs in nothing, and is not kept. So a few changes in large parts take little memory.
+fn differing(
+    old: &mut Reader<'_>, new: &mut Reader<'_>, alike: bool, limits: Limits, cx: &Cx<'_>,
+) -> Result<(Sorted, Sorted)> {
+    let sorter = |reader: &Reader<'_>| {
+        let keyed = reader.header().is_some_and(|header| !header.key.is_empty());
+        Sorter::new(keyed, limits, cx)
+    };
+    let (mut gone, mut come) = (sorter(old), sorter(new));
+    old.advance()?;
+    new.advance()?;
+    for count in 1u64.. {
+        let order = match (old.current(), new.current()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) => (old.file, old.key, old.bytes).cmp(&(new.file, new.key, new.bytes)),
+        };
+        let known = alike && order == Ordering::Equal;
+        if order != Ordering::Greater {
+            old.current().filter(|_| !known).map_or(Ok(()), |row| gone.push(&row))?;
+            old.advance()?;
+        }
+        if order != Ordering::Less {
+            new.current().filter(|_| !known).map_or(Ok(()), |row| come.push(&row))?;
+            new.advance()?;
+        }
+        if count % 1024 == 0 {
+            cx.check()?;
+        }
     }
+    Ok((gone.finish()?, come.finish()?))
+}
 
+impl Side {
     fn let_go(&mut self) -> Result<()> {
         match std::mem::take(&mut self.spent) {
             true => self.rows.advance(),
@@ -187,7 +223,7 @@ fn parts<'t>(tree: Option<&'t dyn Tree>, folder: &StatePath) -> &'t [Entry] {
 }
 
 /// The parts whose content the other side does not have. A part that only moved is no difference.
-fn unmatched<'t>(parts: &'t [Entry], other: &'t [Entry]) -> Vec<&'t Entry> {
+pub(super) fn unmatched<'t>(parts: &'t [Entry], other: &'t [Entry]) -> Vec<&'t Entry> {
     let mut there: HashMap<(&ContentId, crate::Mode), usize> = HashMap::new();
     other.iter().for_each(|entry| *there.entry((&entry.id, entry.mode)).or_default() += 1);
     let mut is_there = |entry: &'t Entry| match there.get_mut(&(&entry.id, entry.mode)) {

@@ -1,7 +1,8 @@
 //! Checks a whole table.
 
+use super::changes::unmatched;
 use super::{Header, Limits, Reader, sorted};
-use crate::{Cx, Error, Result, StatePath, Tree};
+use crate::{Cx, Entry, Error, Result, StatePath, Tree};
 
 /// Reads a whole table and checks every line, and that no key is there twice. The header and the number of rows.
 ///
@@ -11,9 +12,42 @@ use crate::{Cx, Error, Result, StatePath, Tree};
 /// [`Error::Input`] with the place, or both places of a key that is there twice; where there is no part at all. Those of
 /// [`super::Sorter`].
 pub fn check(tree: &dyn Tree, folder: &StatePath, limits: Limits, cx: &Cx<'_>) -> Result<(Header, u64)> {
-    let mut reader = Reader::new(tree, folder, limits)?;
+    let parts: Vec<&Entry> = tree.within(folder).iter().collect();
+    let (header, rows) = check_parts(tree, &parts, 0, limits, cx)?;
     let missing = || Error::input(folder, None, "no row file; a table without rows has a first line still");
-    let header = reader.header().cloned().ok_or_else(missing)?;
+    Ok((header.ok_or_else(missing)?, rows))
+}
+
+/// The same of the parts of next that base, which was checked, does not have. Of the others only a first line is read.
+///
+/// A key of such a part that is there again in one of the others is not found: base does not have it in a part that
+/// differs, so [`super::Changes`] tells it as added, and who adds a row that is live already calls [`check`].
+///
+/// # Errors
+/// As for [`check`].
+pub fn check_changed(base: &dyn Tree, next: &dyn Tree, folder: &StatePath, limits: Limits, cx: &Cx<'_>) -> Result<()> {
+    let (before, after) = (base.within(folder), next.within(folder));
+    let changed = unmatched(after, before);
+    let is_known = |entry: &&Entry| changed.binary_search_by(|other| other.path.cmp(&entry.path)).is_err();
+    if let (Some(known), false) = (after.iter().find(is_known), changed.is_empty()) {
+        let parts: Vec<&Entry> = [known].into_iter().chain(changed).collect();
+        return check_parts(next, &parts, 1, limits, cx).map(drop);
+    }
+    check_parts(next, &changed, 0, limits, cx).map(drop)
+}
+
+/// Checks parts of one table. Of the first `known` ones only the first line is read. The header, where there is one, and the
+/// number of rows.
+fn check_parts(
+    tree: &dyn Tree, parts: &[&Entry], known: usize, limits: Limits, cx: &Cx<'_>,
+) -> Result<(Option<Header>, u64)> {
+    let open = || -> Result<Reader<'_>> {
+        let mut reader = Reader::of(tree, parts.to_vec(), limits)?;
+        (0..known).try_for_each(|_| reader.skip_part())?;
+        Ok(reader)
+    };
+    let mut reader = open()?;
+    let header = reader.header().cloned();
     let mut ranges = Ranges::default();
     let mut rows = 0;
     while let Some(line) = reader.next()? {
@@ -23,8 +57,9 @@ pub fn check(tree: &dyn Tree, folder: &StatePath, limits: Limits, cx: &Cx<'_>) -
             cx.check()?;
         }
     }
-    if !header.key.is_empty() && !ranges.disjoint() {
-        let mut rows = sorted(Reader::new(tree, folder, limits)?, limits, cx)?;
+    let keyed = header.as_ref().is_some_and(|header| !header.key.is_empty());
+    if keyed && !ranges.disjoint() {
+        let mut rows = sorted(open()?, limits, cx)?;
         while rows.current().is_some() {
             rows.advance()?;
         }

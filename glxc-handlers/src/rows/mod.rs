@@ -35,7 +35,7 @@ mod sorter;
 mod writer;
 
 pub use changes::{Changes, Counts, Place, RowChange};
-pub use check::check;
+pub use check::{check, check_changed};
 pub use header::{Comparator, Header, VERSION, escape, unescape};
 pub use merge::{Conflict, Merge, Merged, Scope};
 pub use reader::{Line, Reader};

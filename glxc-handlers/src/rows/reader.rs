@@ -87,17 +87,33 @@ impl<'t> Reader<'t> {
     /// [`Error::Input`] with file and line where a line is not a row, [`Error::Carrier`].
     #[allow(clippy::should_implement_trait)] // a row borrows the reader, so this can not be an `Iterator`
     pub fn next(&mut self) -> Result<Option<Line<'_>>> {
+        self.advance()?;
+        Ok(self.current())
+    }
+
+    /// Makes the next row current.
+    pub(super) fn advance(&mut self) -> Result<()> {
         while let Some(part) = &mut self.part {
             if part.read_line(&mut self.line, self.limits.line)? {
                 break;
             }
             self.open_next()?;
         }
-        let (Some(part), Some(header)) = (&self.part, &self.header) else { return Ok(None) };
+        let (Some(part), Some(header)) = (&self.part, &self.header) else { return Ok(()) };
         self.key.clear();
         let checked = header.check_line(&self.line).and_then(|()| header.push_key(&self.line, &mut self.key));
-        checked.map_err(|bad| Error::input(part.file, part.number, bad.0))?;
-        Ok(Some(Line { bytes: &self.line, key: &self.key, file: part.file, number: part.number }))
+        checked.map_err(|bad| Error::input(part.file, part.number, bad.0))
+    }
+
+    /// The current row, once there was a first; `None` behind the last.
+    pub(super) fn current(&self) -> Option<Line<'_>> {
+        let part = self.part.as_ref()?;
+        Some(Line { bytes: &self.line, key: &self.key, file: part.file, number: part.number })
+    }
+
+    /// Leaves the rest of the current part unread.
+    pub(super) fn skip_part(&mut self) -> Result<()> {
+        self.open_next()
     }
 
     /// Opens the next part, where there is one, and compares its first line.

@@ -138,6 +138,49 @@ fn the_same_change_on_both_sides_is_none() {
 }
 
 #[test]
+fn a_key_of_another_part_is_named_with_both_places() {
+    let Some(shop) = Subject::shop("key_twice") else { return };
+    // A person may put rows into any part: the first two orders go into one of their own.
+    let exported = shop.export();
+    let orders = text(&exported, ORDERS);
+    let lines: Vec<&str> = orders.lines().collect();
+    let (header, rows) = (lines[0], &lines[1..]);
+    let part = |rows: &[&str]| [&[header], rows].concat().join("\n") + "\n";
+    let other = "data/public.orders/other.tsv";
+    let base = exported.with(&path(ORDERS), part(&rows[2..])).with(&path(other), part(&rows[..2]));
+    shop.must_push(Some(&exported), &base);
+    let changed = rows[5].replace("order 6", "order six");
+    for row in [rows[5], &changed] {
+        assert!(row.starts_with("6\t"), "{row}");
+        let next = base.with(&path(other), part(&[&rows[..2], &[row]].concat()));
+        let error = chain(&shop.declined(Some(&base), &next));
+        assert!(error.contains("the same key as in"), "{error}");
+        assert!(error.contains(&format!("{ORDERS}:5")) && error.contains(&format!("{other}:4")), "{error}");
+    }
+    // The application added the very same row: nobody loses anything.
+    shop.run("INSERT INTO orders VALUES (1000, 1, '2024-01-01', 'both')");
+    let line = shop.export();
+    let line = text(&line, ORDERS).lines().find(|line| line.starts_with("1000\t")).unwrap().to_owned();
+    let next = base.with(&path(other), part(&[&rows[..2], &[&line]].concat()));
+    shop.must_push(Some(&base), &next);
+    assert_eq!(shop.ask("SELECT count(*) FROM orders WHERE note = 'both'"), "1");
+}
+
+#[test]
+fn columns_that_change_places_change_the_rows() {
+    let Some(shop) = Subject::of(
+        "change_places",
+        "CREATE TABLE t (id int PRIMARY KEY, a text, b text); INSERT INTO t VALUES (1, 'x', 'y')",
+    ) else {
+        return;
+    };
+    let base = shop.export();
+    let next = edited(&base, "data/public.t/rows.tsv", "a\tb", "b\ta");
+    shop.must_push(Some(&base), &next);
+    assert_eq!(shop.ask("SELECT a || b FROM t"), "yx");
+}
+
+#[test]
 fn bags_count_their_rows() {
     let Some(shop) = Subject::shop("bags") else { return };
     let base = shop.export();

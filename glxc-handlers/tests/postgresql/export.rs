@@ -68,7 +68,7 @@ fn rows_stand_in_the_order_of_the_format() {
     );
     assert!(text(&tree, ".gitattributes").contains("-text"));
     assert!(text(&tree, "sequences/rows.tsv").contains("public\tcountdown\t98\tt\n"));
-    with_cx(|cx| shop.handler.check(&tree, cx)).unwrap();
+    with_cx(|cx| shop.handler.check(None, &tree, cx)).unwrap();
 }
 
 #[test]

@@ -154,7 +154,7 @@ impl Subject {
             replace: base.is_none(),
         };
         with_cx(|cx| {
-            self.handler.check(next, cx)?;
+            self.handler.check(change.base.map(|base| base.tree), next, cx)?;
             let mut staged = self.handler.stage(&change, cx)?;
             between(&op);
             match staged.lock() {

@@ -82,8 +82,8 @@ impl Handler for Watched {
         self.inner.live(cx)
     }
 
-    fn check(&self, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
-        self.inner.check(next, cx)
+    fn check(&self, base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+        self.inner.check(base, next, cx)
     }
 
     fn fingerprint(&self, cx: &Cx<'_>) -> Result<Option<Fingerprint>> {

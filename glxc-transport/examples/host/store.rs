@@ -119,7 +119,7 @@ impl Handler for Store {
         })
     }
 
-    fn check(&self, next: &dyn Tree, _: &Cx<'_>) -> Result<()> {
+    fn check(&self, _: Option<&dyn Tree>, next: &dyn Tree, _: &Cx<'_>) -> Result<()> {
         read_tree(next).map(drop)
     }
 
