@@ -187,23 +187,30 @@ fn differing(
     old.advance()?;
     new.advance()?;
     for count in 1u64.. {
+        if count % 1024 == 0 {
+            cx.check()?;
+        }
+        let same = |old: Line<'_>, new: Line<'_>| old.bytes == new.bytes && old.file == new.file;
+        if alike && old.current().zip(new.current()).is_some_and(|(old, new)| same(old, new)) {
+            old.advance()?;
+            new.advance()?;
+            continue;
+        }
+        old.parse()?;
+        new.parse()?;
         let order = match (old.current(), new.current()) {
             (None, None) => break,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (Some(old), Some(new)) => (old.file, old.key, old.bytes).cmp(&(new.file, new.key, new.bytes)),
         };
-        let known = alike && order == Ordering::Equal;
         if order != Ordering::Greater {
-            old.current().filter(|_| !known).map_or(Ok(()), |row| gone.push(&row))?;
+            old.current().map_or(Ok(()), |row| gone.push(&row))?;
             old.advance()?;
         }
         if order != Ordering::Less {
-            new.current().filter(|_| !known).map_or(Ok(()), |row| come.push(&row))?;
+            new.current().map_or(Ok(()), |row| come.push(&row))?;
             new.advance()?;
-        }
-        if count % 1024 == 0 {
-            cx.check()?;
         }
     }
     Ok((gone.finish()?, come.finish()?))

@@ -19,6 +19,8 @@ pub struct Reader<'t> {
     part: Option<Part<'t>>,
     key: Vec<u8>,
     line: Vec<u8>,
+    /// Whether the key is that of the line.
+    parsed: bool,
 }
 
 struct Part<'t> {
@@ -71,7 +73,8 @@ impl<'t> Reader<'t> {
         }
         parts.reverse();
         let (key, line) = Default::default();
-        let mut reader = Reader { tree, rest: parts, limits, header: None, first: None, part: None, key, line };
+        let mut reader =
+            Reader { tree, rest: parts, limits, header: None, first: None, part: None, key, line, parsed: false };
         reader.open_next()?;
         Ok(reader)
     }
@@ -88,24 +91,32 @@ impl<'t> Reader<'t> {
     #[allow(clippy::should_implement_trait)] // a row borrows the reader, so this can not be an `Iterator`
     pub fn next(&mut self) -> Result<Option<Line<'_>>> {
         self.advance()?;
+        self.parse()?;
         Ok(self.current())
     }
 
-    /// Makes the next row current.
+    /// Makes the next line current, which [`Reader::parse`] has to take for a row yet.
     pub(super) fn advance(&mut self) -> Result<()> {
+        self.parsed = false;
         while let Some(part) = &mut self.part {
             if part.read_line(&mut self.line, self.limits.line)? {
                 break;
             }
             self.open_next()?;
         }
-        let (Some(part), Some(header)) = (&self.part, &self.header) else { return Ok(()) };
+        Ok(())
+    }
+
+    /// Checks the current line, and makes its key.
+    pub(super) fn parse(&mut self) -> Result<()> {
+        let (Some(part), Some(header), false) = (&self.part, &self.header, self.parsed) else { return Ok(()) };
         self.key.clear();
         let checked = header.check_line(&self.line).and_then(|()| header.push_key(&self.line, &mut self.key));
+        self.parsed = true;
         checked.map_err(|bad| Error::input(part.file, part.number, bad.0))
     }
 
-    /// The current row, once there was a first; `None` behind the last.
+    /// The current row, once there was a first; `None` behind the last. It has its key once it is parsed.
     pub(super) fn current(&self) -> Option<Line<'_>> {
         let part = self.part.as_ref()?;
         Some(Line { bytes: &self.line, key: &self.key, file: part.file, number: part.number })
