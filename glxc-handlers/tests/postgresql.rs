@@ -14,6 +14,8 @@ mod differential;
 mod export;
 #[path = "postgresql/load.rs"]
 mod load;
+#[path = "postgresql/memory.rs"]
+mod memory;
 #[path = "postgresql/recover.rs"]
 mod recover;
 #[path = "postgresql/schema.rs"]
