@@ -13,15 +13,15 @@ use super::names::{encode_siblings, encode_target};
 use super::place::{Found, Place, bits, list, open_file, target};
 use super::{ATTRIBUTES_TEXT, Settings};
 use crate::rows::{Limits, Writer};
-use crate::{Cx, Error, Exported, Mode, Result, Sink, StatePath};
+use crate::{Cx, Error, Mode, Result, Sink, StatePath};
 
 /// At most so many files are named in a note.
 const NAMED: usize = 5;
 
-/// Writes everything beneath a root.
+/// Writes everything beneath a root. What is weaker than promised, a line each.
 pub(super) fn export(
     settings: &Settings, place: &Place, accounts: &mut Accounts, sink: &mut dyn Sink, cx: &Cx<'_>,
-) -> Result<Exported> {
+) -> Result<Vec<String>> {
     let spool = tempfile::tempfile_in(cx.scratch).map_err(Error::io("create a file in", cx.scratch))?;
     sink.put(&known(ATTRIBUTES)?, ATTRIBUTES_TEXT.as_bytes())?;
     let (unsteady, extended) = (Names::default(), Names::default());
@@ -35,7 +35,7 @@ pub(super) fn export(
     write_entries(spool, sink, cx.scratch)?;
     let unsteady = unsteady.note("were written while they were read");
     let extended = extended.note("have access control lists or extended attributes, which are not kept");
-    Ok(Exported { fingerprint: None, notes: unsteady.into_iter().chain(extended).collect() })
+    Ok(unsteady.into_iter().chain(extended).collect())
 }
 
 /// Spooled rows, which are in order, as a row file. (Only one file of a sink is open at a time.)

@@ -34,6 +34,7 @@
 
 mod accounts;
 mod export;
+mod fingerprint;
 mod import;
 mod listing;
 mod names;
@@ -42,6 +43,7 @@ mod swap;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
@@ -51,8 +53,8 @@ use listing::Listing;
 use place::Place;
 
 use crate::{
-    Caps, Change, Commit, Cx, Decision, Description, Direction, Error, Exported, Handler, Live, Options, Record,
-    Recorded, Recovered, Result, Sink, Snapshot, Staged, Tree, Unit,
+    Caps, Change, Commit, Cx, Decision, Description, Direction, Error, Exported, Fingerprint, Handler, Live, Options,
+    Record, Recorded, Recovered, Result, Sink, Snapshot, Staged, Tree, Unit,
 };
 
 /// Contents are merged as git does; only the entries have a key.
@@ -215,13 +217,25 @@ impl Handler for Files {
         }
     }
 
+    fn fingerprint(&self, cx: &Cx<'_>) -> Result<Option<Fingerprint>> {
+        cx.check()?;
+        match (self.settings.direction, self.place()?) {
+            (Direction::Both, Some(place)) => {
+                fingerprint::take(&self.settings, &place, &self.etc, SystemTime::now(), cx)
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn export(&self, base: Option<&Recorded<'_>>, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
         cx.check()?;
+        let fingerprint = self.fingerprint(cx)?;
         cx.progress.begin("export files", None);
         let exported = match (self.settings.direction, base) {
             (Direction::Both, _) => self.place().and_then(|place| {
                 let place = place.ok_or_else(|| self.gone())?;
-                export::export(&self.settings, &place, &mut Accounts::read(&self.etc)?, sink, cx)
+                let notes = export::export(&self.settings, &place, &mut Accounts::read(&self.etc)?, sink, cx)?;
+                Ok(Exported { fingerprint, notes })
             }),
             (Direction::Push, None) => Ok(Exported::default()),
             (Direction::Push, Some(base)) => self.drift(base.tree, cx).and_then(|notes| {
