@@ -1,6 +1,6 @@
 //! The PostgreSQL handler, against a real server.
 #![cfg(feature = "postgresql")]
-#![allow(missing_docs, clippy::print_stderr, dead_code)]
+#![allow(missing_docs, clippy::print_stderr, clippy::print_stdout, dead_code)]
 
 mod common;
 #[path = "postgresql/harness.rs"]

@@ -81,7 +81,7 @@ impl Changes {
     /// Reads and sorts the parts that differ, in the scratch folder. A missing tree is an empty one.
     ///
     /// # Errors
-    /// [`crate::Error::Input`] for a line that is not a row, and those of [`sorted`].
+    /// [`crate::Error::Input`] for a line that is not a row, and those of [`super::sorted`].
     pub fn new(
         base: Option<&dyn Tree>, next: Option<&dyn Tree>, folder: &StatePath, limits: Limits, cx: &Cx<'_>,
     ) -> Result<Self> {

@@ -26,7 +26,7 @@ fn a_large_table_passes_through() {
                INSERT INTO t SELECT n, repeat(md5(n::text), 64) FROM generate_series(1, 60000) n";
     let peaks = peaks(cluster, "memory_table", sql, |line| {
         let id: u32 = line.split('\t').next()?.parse().ok()?;
-        (id % 1000 == 0).then(|| format!("{id}\tchanged"))
+        id.is_multiple_of(1000).then(|| format!("{id}\tchanged"))
     });
     assert!(peaks.bytes > 110 * MIB && peaks.changed == 60, "{peaks:?}");
     assert!(peaks.largest < MIB, "{peaks:?}");
