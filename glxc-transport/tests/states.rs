@@ -21,6 +21,28 @@ impl World {
 }
 
 #[test]
+fn what_was_checked_is_not_checked_again() {
+    let world = World::pushed();
+    assert_eq!(world.checks(), ["kv all"]);
+    world.write("data/kv/keys.tsv", "a\t1\nb\t3\n");
+    world.commit("rows");
+    world.push().accepted();
+    assert_eq!(world.checks(), ["kv what differs"]);
+    world.write("README", "nothing of a state\n");
+    world.commit("readme");
+    world.push().accepted();
+    assert!(world.checks().is_empty());
+    world.write("data/kv/keys.tsv", "a\t1\nb\t4\n");
+    world.commit("replace it");
+    world.git(&["push", "-o", "replace=kv", "demo", "main"]).accepted();
+    assert_eq!(world.checks(), ["kv what differs", "kv all"]);
+    world.write("glxc.toml", &world.read("glxc.toml").replace("[state.kv]", "[state.kv]\ndirection = \"push\""));
+    world.commit("other settings");
+    world.push().accepted();
+    assert_eq!(world.checks(), ["kv all"]);
+}
+
+#[test]
 fn what_did_not_change_is_not_exported_again() {
     let world = World::pushed();
     world.calls();

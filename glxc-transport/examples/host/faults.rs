@@ -1,7 +1,8 @@
 //! For tests: a process that dies, or a step that fails, at a named point.
 //!
 //! The file `faults` of the host's folder has lines of `WHO POINT kill|fail|cancel`. Whoever comes by the point of the first
-//! line takes that line out and obeys. Every point that was passed is a line of the file `calls`.
+//! line takes that line out and obeys. Every point that was passed is a line of the file `calls`, and
+//! every check one of `checks`.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -25,11 +26,15 @@ impl Faults {
         Faults { folder: folder.to_owned(), who: "sysconf".into(), cancel: cancel.clone() }
     }
 
+    fn tell(&self, file: &str, what: &str) -> Result<()> {
+        let path = self.folder.join(file);
+        let file = OpenOptions::new().append(true).create(true).open(&path);
+        file.and_then(|mut file| writeln!(file, "{} {what}", self.who)).map_err(Error::io("write", &path))
+    }
+
     /// Comes by a point.
     pub fn at(&self, point: &str) -> Result<()> {
-        let calls = self.folder.join("calls");
-        let file = OpenOptions::new().append(true).create(true).open(&calls);
-        file.and_then(|mut file| writeln!(file, "{} {point}", self.who)).map_err(Error::io("write", &calls))?;
+        self.tell("calls", point)?;
         let path = self.folder.join("faults");
         let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
         let (line, rest) = text.split_once('\n').unwrap_or((&text, ""));
@@ -83,6 +88,7 @@ impl Handler for Watched {
     }
 
     fn check(&self, base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+        self.faults.tell("checks", if base.is_some() { "what differs" } else { "all" })?;
         self.inner.check(base, next, cx)
     }
 

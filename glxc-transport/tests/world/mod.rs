@@ -132,7 +132,16 @@ impl World {
 
     /// The points that were passed since this was asked last.
     pub fn calls(&self) -> Vec<String> {
-        let path = self.path("host/calls");
+        self.told("calls")
+    }
+
+    /// What was checked since this was asked last.
+    pub fn checks(&self) -> Vec<String> {
+        self.told("checks")
+    }
+
+    fn told(&self, file: &str) -> Vec<String> {
+        let path = self.path("host").join(file);
         let text = fs::read_to_string(&path).unwrap_or_default();
         let _ = fs::remove_file(&path);
         text.lines().map(str::to_owned).collect()
