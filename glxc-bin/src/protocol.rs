@@ -427,6 +427,9 @@ pub struct Limits {
     /// Memory in bytes; the keeper's default where missing.
     #[serde(default)]
     pub memory: Option<u64>,
+    /// How many processes and threads; the keeper's default where missing.
+    #[serde(default)]
+    pub processes: Option<u32>,
     /// How many processors' time, in thousandths (1500 is one and a half); all where missing.
     #[serde(default)]
     pub millicpus: Option<u32>,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::record::Record;
-use crate::{Network, ids, network};
+use crate::{Limits, Network, ids, network};
 
 /// Where LXC's own parts of a config are.
 pub(crate) const COMMON: &str = "/usr/share/lxc/config/common.conf";
@@ -14,9 +14,6 @@ pub(crate) const USERNS: &str = "/usr/share/lxc/config/userns.conf";
 
 /// Where liblxc writes why something failed, in the container's folder.
 pub(crate) const LOG: &str = "lxc.log";
-
-/// How many processes and threads a container may have.
-const PROCESSES: u32 = 8192;
 
 /// How large a container's console log may grow, in bytes; liblxc keeps one older file beside it.
 const CONSOLE_LOG: u32 = 1 << 20;
@@ -60,17 +57,17 @@ impl Cgroup {
     }
 
     /// The values that limits mean, in the order in which they must be set.
-    pub(crate) fn limits(self, memory: u64, millicpus: Option<u32>) -> Vec<(&'static str, String)> {
+    pub(crate) fn limits(self, limits: &Limits, memory: u64) -> Vec<(&'static str, String)> {
         // A period of 100 ms, of which a thousandth of a processor is 100 us.
-        let quota = millicpus.map(|millicpus| u64::from(millicpus) * 100);
+        let quota = limits.millicpus.map(|millicpus| u64::from(millicpus) * 100);
         match self {
             Cgroup::V1 => vec![
-                ("pids.max", PROCESSES.to_string()),
+                ("pids.max", limits.processes_or_default().to_string()),
                 ("memory.limit_in_bytes", memory.to_string()),
                 ("cpu.cfs_quota_us", quota.map_or("-1".into(), |quota| quota.to_string())),
             ],
             Cgroup::V2 => vec![
-                ("pids.max", PROCESSES.to_string()),
+                ("pids.max", limits.processes_or_default().to_string()),
                 ("memory.max", memory.to_string()),
                 ("cpu.max", format!("{} 100000", quota.map_or("max".into(), |quota| quota.to_string()))),
             ],
@@ -106,7 +103,7 @@ pub(crate) fn render(
     for device in DEVICES {
         let _ = writeln!(config, "{prefix}.devices.allow = {device}");
     }
-    for (key, value) in cgroup.limits(memory, record.limits.millicpus) {
+    for (key, value) in cgroup.limits(&record.limits, memory) {
         let _ = writeln!(config, "{prefix}.{key} = {value}");
     }
     config
@@ -115,7 +112,6 @@ pub(crate) fn render(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Limits;
 
     fn rendered(cgroup: Cgroup, limits: Limits) -> String {
         let record = Record {
@@ -152,10 +148,11 @@ mod tests {
 
     #[test]
     fn limits_are_translated_for_both_versions() {
-        let limits = Limits { millicpus: Some(1500), ..Limits::default() };
+        let limits = Limits { processes: Some(300), millicpus: Some(1500), ..Limits::default() };
         assert!(rendered(Cgroup::V1, limits.clone()).contains("lxc.cgroup.cpu.cfs_quota_us = 150000\n"));
         let config = rendered(Cgroup::V2, limits);
         assert!(config.contains("lxc.cgroup2.cpu.max = 150000 100000\n"));
+        assert!(config.contains("lxc.cgroup2.pids.max = 300\n"));
         assert!(
             config.contains("lxc.cgroup2.memory.max = 2147483648\n")
                 && config.contains("lxc.cgroup2.devices.deny = a\n")

@@ -21,6 +21,8 @@ use crate::{Command, ContainerName, Error, Host, Result, Unwatched, host, ids, n
 pub struct Limits {
     /// Memory in bytes; half of the host's where missing.
     pub memory: Option<u64>,
+    /// How many processes and threads; 8192 where missing.
+    pub processes: Option<u32>,
     /// How many processors' time, in thousandths (1500 is one and a half); all where missing.
     pub millicpus: Option<u32>,
     /// Whether [`Host::autostart`] starts it.
@@ -30,18 +32,28 @@ pub struct Limits {
 impl Limits {
     /// The least memory that a container can live in.
     const LEAST_MEMORY: u64 = 64 << 20;
+    /// The least number of processes that a system can live with.
+    const LEAST_PROCESSES: u32 = 16;
+    const PROCESSES: u32 = 8192;
 
     fn check(&self) -> Result<()> {
         let small = |field, value: String, reason| Err(Error::Value { field, value, reason });
-        match (self.memory, self.millicpus) {
-            (Some(memory), _) if memory < Self::LEAST_MEMORY => {
+        match *self {
+            Limits { memory: Some(memory), .. } if memory < Self::LEAST_MEMORY => {
                 small("memory", memory.to_string(), "it is less than 64 MiB")
             }
-            (_, Some(millicpus)) if millicpus < 10 => {
+            Limits { processes: Some(processes), .. } if processes < Self::LEAST_PROCESSES => {
+                small("processes", processes.to_string(), "it is less than 16")
+            }
+            Limits { millicpus: Some(millicpus), .. } if millicpus < 10 => {
                 small("cpus", millicpus.to_string(), "it is less than a hundredth of a processor")
             }
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn processes_or_default(&self) -> u32 {
+        self.processes.unwrap_or(Self::PROCESSES)
     }
 
     fn memory_or_default(&self) -> u64 {
@@ -326,7 +338,7 @@ impl Host {
         if handle.init_pid().is_none() {
             return Ok(());
         }
-        let values = Cgroup::of_host().limits(limits.memory_or_default(), limits.millicpus);
+        let values = Cgroup::of_host().limits(limits, limits.memory_or_default());
         if values.iter().all(|(key, value)| handle.set_cgroup(key, value)) {
             return Ok(());
         }
@@ -457,8 +469,9 @@ mod tests {
     fn limits_that_can_not_work_are_refused() {
         let refused = |limits: Limits| limits.check().is_err();
         assert!(refused(Limits { memory: Some(1 << 20), ..Limits::default() }));
+        assert!(refused(Limits { processes: Some(15), ..Limits::default() }));
         assert!(refused(Limits { millicpus: Some(0), ..Limits::default() }));
-        assert!(!refused(Limits { memory: Some(1 << 30), millicpus: Some(500), autostart: true }));
+        assert!(!refused(Limits { memory: Some(1 << 30), processes: Some(16), millicpus: Some(500), autostart: true }));
         assert!(Limits::default().memory_or_default() >= Limits::LEAST_MEMORY);
     }
 }

@@ -277,17 +277,20 @@ fn the_port_is_closed(fixture: &Fixture) {
 }
 
 fn memory_and_processes_are_limited(fixture: &Fixture) {
-    let limits = Limits { memory: Some(256 << 20), millicpus: Some(500), autostart: false };
+    let limits = Limits { memory: Some(256 << 20), processes: Some(150), millicpus: Some(500), autostart: false };
     fixture.host.set_limits(&fixture.name, &limits).unwrap();
     let (code, said) = fixture.sh("head -c 400M /dev/zero | tail -c 300M > /dev/null; exit 0");
     let refused = fixture.sh("tail -c 400M /dev/zero < /dev/null; head -c 600M /dev/zero | tail -c 500M | wc -c");
     assert_eq!(code, 0, "{said}");
+    let many = "for n in $(seq 200); do sleep 5 & done 2>&1; jobs -p | wc -l";
+    let (_, said) = fixture.sh(many);
+    assert!(said.contains("Resource temporarily unavailable"), "200 processes were had: {said}");
     assert_ne!(refused.1.lines().last(), Some("524288000"), "the memory of the host was had");
     fixture.host.stop(&fixture.name, Duration::from_secs(30)).unwrap();
     fixture.up();
     assert_eq!(fixture.host.info(&fixture.name).unwrap().limits, limits);
     let config = fs::read_to_string(fixture.folder().join("config")).unwrap();
-    assert!(config.contains("268435456") && config.contains("pids.max"));
+    assert!(config.contains("268435456") && config.contains("pids.max = 150"));
 }
 
 #[test]

@@ -259,9 +259,6 @@ impl Push<'_> {
         if limits != container.limits {
             keeper.container(&Request::SetLimits { name: self.name.clone(), limits })?;
         }
-        if config.container.processes.is_some() {
-            say("`processes` in glxc.toml is not applied yet: every container may have 8192");
-        }
         if let Some(url) = url_of(container, config) {
             say(&url);
         }
@@ -309,6 +306,7 @@ fn limits_of(config: &Config) -> Limits {
     let container = &config.container;
     Limits {
         memory: container.memory,
+        processes: container.processes.and_then(|processes| processes.try_into().ok()),
         millicpus: container.cpus.and_then(|cpus| cpus.try_into().ok()),
         autostart: container.autostart,
     }
@@ -359,9 +357,11 @@ mod tests {
 
     #[test]
     fn settings_become_what_the_keeper_is_asked_for() {
-        let config = Config::parse("[container]\nrelease = \"trixie\"\nmemory = \"1G\"\ncpus = 2\n").unwrap();
+        let config =
+            Config::parse("[container]\nrelease = \"trixie\"\nmemory = \"1G\"\ncpus = 2\nprocesses = 99\n").unwrap();
         assert_eq!(base_of(&config), Base { template: "debian".into(), release: "trixie".into(), arch: None });
-        assert_eq!(limits_of(&config), Limits { memory: Some(1 << 30), millicpus: Some(2000), autostart: false });
+        let limits = Limits { memory: Some(1 << 30), processes: Some(99), millicpus: Some(2000), autostart: false };
+        assert_eq!(limits_of(&config), limits);
         assert_eq!(base_of(&Config::parse("").unwrap()).release, "bookworm");
     }
 }

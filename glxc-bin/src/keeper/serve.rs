@@ -232,7 +232,12 @@ fn container_name(name: &Name) -> Result<ContainerName, Failure> {
 }
 
 fn limits_of(limits: protocol::Limits) -> Limits {
-    Limits { memory: limits.memory, millicpus: limits.millicpus, autostart: limits.autostart }
+    Limits {
+        memory: limits.memory,
+        processes: limits.processes,
+        millicpus: limits.millicpus,
+        autostart: limits.autostart,
+    }
 }
 
 fn command_of(command: Command, environment: Vec<(String, String)>) -> Result<Attach, Failure> {
@@ -267,6 +272,7 @@ fn container_of(info: Info, owner: Option<u32>) -> Result<Container, Failure> {
         base: Base { template: "debian".into(), release: info.release, arch: Some(info.arch) },
         limits: protocol::Limits {
             memory: info.limits.memory,
+            processes: info.limits.processes,
             millicpus: info.limits.millicpus,
             autostart: info.limits.autostart,
         },
