@@ -126,8 +126,13 @@ impl Keeper<'_> {
         let owners = self.owners()?;
         let mut containers = Vec::new();
         for name in self.host.names().map_err(failure::of)? {
-            if owners.allows(self.caller, &name)? {
-                containers.push(self.container(&name)?);
+            if !owners.allows(self.caller, &name)? {
+                continue;
+            }
+            match self.container(&name) {
+                // Somebody destroyed it since its name was read.
+                Err(gone) if gone.code == Code::NotFound => {}
+                container => containers.push(container?),
             }
         }
         Ok(Reply::Containers(containers))
