@@ -492,9 +492,13 @@ impl StateRepository {
         for part in &settled.parts {
             let Some(state) = config.state(&part.state) else { continue };
             let never = glxc_handlers::Cancel::new();
-            let cx = glxc_handlers::Cx { cancel: &never, ..operation.cx(self, None) };
-            let cleared = self.handler(&settled.new, state)?.clear(&operation.id, &cx);
-            cleared.map_err(Error::state(state.name(), "clear"))?;
+            let deadline = Some(Instant::now() + self.parts.waits.ready);
+            let cx = glxc_handlers::Cx { cancel: &never, ..operation.cx(self, deadline) };
+            let handler = self.handler(&settled.new, state)?;
+            // The engine may have died since, and be on its way back.
+            handler.ready(&cx).map_err(Error::state(state.name(), "wait for it"))?;
+            let cx = glxc_handlers::Cx { deadline: None, ..cx };
+            handler.clear(&operation.id, &cx).map_err(Error::state(state.name(), "clear"))?;
         }
         Ok(())
     }
