@@ -15,6 +15,7 @@ mod messages;
 mod setup;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{Write, stdin, stdout};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
@@ -248,11 +249,14 @@ fn install_unit() -> Result<()> {
     if !units.is_dir() || unit.exists() {
         return Ok(());
     }
+    let fresh = units.join("glxc-recover.service.new");
+    std::fs::write(&fresh, UNIT)?;
+    File::open(&fresh)?.sync_all()?;
     let wants = units.join("multi-user.target.wants");
     std::fs::create_dir_all(&wants)?;
     let link = wants.join("glxc-recover.service");
     if std::fs::symlink_metadata(&link).is_err() {
         symlink(&unit, link)?;
     }
-    Ok(std::fs::write(&unit, UNIT)?)
+    Ok(std::fs::rename(fresh, unit)?)
 }
