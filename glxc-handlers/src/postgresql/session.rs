@@ -51,7 +51,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("default_table_access_method", "heap"),
     ("session_replication_role", "origin"),
     ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
+    // As `LOCK_TIMEOUT`: no statement waits without an end.
+    ("lock_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "0"),
 ];
 

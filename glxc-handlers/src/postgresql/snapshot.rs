@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use postgres::error::SqlState;
 
 use super::schema::{self, Model};
-use super::session::{Session, code};
+use super::session::{LOCK_TIMEOUT, Session, code};
 use super::settings::Target;
 use super::sql::qualified;
 use crate::{Cx, Error, Result};
@@ -141,7 +141,7 @@ fn lock(session: &mut Session, tables: &[Vec<Option<String>>]) -> Result<()> {
         let names = some.iter().map(name).collect::<Vec<_>>().join(", ");
         session.run("lock the tables for reading", &format!("LOCK TABLE {names} IN ACCESS SHARE MODE"))?;
     }
-    session.run("set the time to wait for a lock", "SET LOCAL lock_timeout = 0")
+    session.run("set the time to wait for a lock", &format!("SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis()))
 }
 
 /// Somebody holds a lock, or changed or dropped what was listed.
