@@ -17,6 +17,7 @@ SETS=(
     "-p glxc-bin"
     "-p glxc-bin --no-default-features --features keeper"
     "-p glxc-bin --no-default-features --features guest"
+    "-p glxc-bin --no-default-features --features failpoints"
     "-p glxc-tests"
 )
 for set in "${SETS[@]}"; do

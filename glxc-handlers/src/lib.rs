@@ -20,6 +20,7 @@
 pub mod conformance;
 mod cx;
 mod error;
+pub mod failpoint;
 #[cfg(feature = "files")]
 pub mod files;
 mod handler;

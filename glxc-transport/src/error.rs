@@ -115,6 +115,11 @@ impl Error {
         move |source| Error::Io { operation, path, source }
     }
 
+    /// Comes by a point at which a test may let something die.
+    pub(crate) fn point(name: &'static str) -> crate::Result<()> {
+        glxc_handlers::failpoint::at(name).map_err(Error::io("pass", name))
+    }
+
     pub(crate) fn state(state: &str, doing: &'static str) -> impl FnOnce(glxc_handlers::Error) -> Self {
         let state = state.to_owned();
         move |source| match source {

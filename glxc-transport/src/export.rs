@@ -65,9 +65,12 @@ impl StateRepository {
     fn agree(&self, main: &ObjectId, candidate: Candidate) -> Result<ObjectId> {
         if candidate.commit != *main {
             let update = format!("update {} {} {main}\n", self.main_ref()?, candidate.commit);
+            Error::point("export commit")?;
             self.update_refs(update.as_bytes())?;
         }
+        Error::point("export agreed")?;
         self.remember(candidate.remember)?;
+        Error::point("remembered")?;
         Ok(candidate.commit)
     }
 
@@ -85,7 +88,9 @@ impl StateRepository {
             let ready = operation.cx(self, Some(Instant::now() + self.parts.waits.ready));
             let name = state.config.name();
             state.handler.ready(&ready).map_err(Error::state(name, "wait for it"))?;
+            Error::point("export")?;
             let Some((files, exported)) = self.export_state(state, &mut import, &cx)? else { continue };
+            Error::point("exported")?;
             notes.extend(exported.notes.iter().map(|note| format!("{name}: {note}")));
             fingerprints.insert(name.to_owned(), exported.fingerprint);
             written.extend(files.map(|files| (state.config.path.clone(), files)));

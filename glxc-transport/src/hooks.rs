@@ -22,7 +22,9 @@ pub fn pre_receive(repository: &StateRepository, input: &mut dyn BufRead) -> Res
             let _span = tracing::debug_span!("check").entered();
             // That it follows this commit is what `proc-receive` insists on.
             let old = (!update.old.is_zero()).then_some(&update.old);
+            Error::point("check")?;
             repository.check(old, &update.new)?;
+            Error::point("checked")?;
         }
     }
     Ok(())

@@ -93,6 +93,7 @@ impl Journal {
 
     /// Adds a step; it is durable when this returns. A step that could not be made durable did not happen.
     pub(crate) fn add(&mut self, step: &Step) -> Result<()> {
+        Error::point("journal")?;
         let mut line = serde_json::to_vec(step).map_err(|source| self.damaged(0, source))?;
         line.push(b'\n');
         let length = self.file.metadata().map_err(Error::io("look at", &self.path))?.len();
@@ -100,7 +101,10 @@ impl Journal {
         write.map_err(|error| {
             let _ = self.file.set_len(length);
             Error::io("write", &self.path)(error)
-        })
+        })?;
+        // What is durable happened, whatever is wrong with this process.
+        let _ = Error::point("journaled");
+        Ok(())
     }
 
     /// Ends it: nothing is left to do.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use glxc_handlers::{
     Change, Commit, Decision, Description, Differs, Direction, Handler, Live, OpId, Options, Record, Recorded,
-    Recovered, Staged, StatePath, Tree, differences,
+    Recovered, Staged, StatePath, Tree, differences, failpoint,
 };
 
 use crate::config::{PushPolicy, StateConfig};
@@ -138,6 +138,7 @@ impl StateRepository {
     ) -> Result<(Operation, Journal)> {
         let operation = self.new_operation()?;
         self.update_refs(format!("create {} {new}\n", operation.reference("pushed")).as_bytes())?;
+        Error::point("begin")?;
         let mut journal = Journal::open(&self.journal_path())?;
         let begin =
             Step::Begin { op: operation.id.to_string(), old: old.cloned(), new: new.clone(), refs: refs.to_vec() };
@@ -199,7 +200,9 @@ impl StateRepository {
         };
         let base = base.as_ref().map(|tree| tree as &dyn Tree);
         journal.add(&Step::Sysconf)?;
+        Error::point("sysconf")?;
         setup.apply(base, &next, &operation.cx(self, None)).map_err(Error::Setup)?;
+        Error::point("sysconf applied")?;
         Ok(true)
     }
 
@@ -357,8 +360,10 @@ impl StateRepository {
         for (part, change) in parts.iter().zip(&changes) {
             self.note(&format!("{}: {}", part.name, self.describe(part, change, operation)?.summary));
             let _span = tracing::debug_span!("stage", state = part.name).entered();
+            Error::point("stage")?;
             let one =
                 part.handler.stage(change, &cx).map_err(Error::files(&part.name, &part.path, "prepare the import"))?;
+            Error::point("staged")?;
             staged.push((part, one));
             journal.add(&Step::Staged { state: part.name.clone() })?;
         }
@@ -371,14 +376,17 @@ impl StateRepository {
         let mut records = BTreeMap::new();
         for (part, one) in &mut staged {
             let _span = tracing::debug_span!("lock", state = part.name).entered();
+            Error::point("lock")?;
             let Record(record) = one.lock().map_err(Error::files(&part.name, &part.path, "import"))?;
             records.insert(part.name.clone(), record);
+            Error::point("locked")?;
         }
         self.check_refs_movable(refs)?;
         if self.parts.cancel.is_cancelled() {
             return Err(Error::Cancelled.into());
         }
         journal.add(&Step::Intent { records: records.clone() })?;
+        Error::point("decide")?;
         // With a transactional state its own commit is the decision, so it goes first.
         staged.sort_by_key(|(part, _)| !part.is_transactional());
         if !parts.iter().any(Part::is_transactional) {
@@ -399,6 +407,7 @@ impl StateRepository {
         }
         let _span = tracing::debug_span!("refs").entered();
         self.move_refs(refs).map_err(Failed::Unfinished)?;
+        Error::point("refs moved").map_err(Failed::Unfinished)?;
         journal.add(&Step::Ref).map_err(Failed::Unfinished)
     }
 
@@ -420,10 +429,12 @@ impl StateRepository {
         &self, operation: &Operation, part: &Part, staged: Box<dyn Staged + '_>, record: Option<String>,
     ) -> Result<(), Failed> {
         let span = tracing::debug_span!("commit", state = part.name).entered();
-        let committed = staged.commit();
+        let committed = failpoint::at("commit").map_err(glxc_handlers::Error::io("pass", "commit"));
+        let committed = committed.and_then(|()| staged.commit());
         drop(span);
         let error = match committed {
             Ok(committed) => {
+                let _ = Error::point("committed");
                 committed.notes.iter().for_each(|note| self.note(&format!("{}: {note}", part.name)));
                 return Ok(());
             }
@@ -447,7 +458,9 @@ impl StateRepository {
         part.handler.ready(&cx).map_err(Error::state(&part.name, "wait for it"))?;
         let cx = glxc_handlers::Cx { deadline: None, ..cx };
         let change = part.change(&operation.id);
+        Error::point("recover")?;
         let recovered = part.handler.recover(&change, record, decision, &cx);
+        Error::point("recovered")?;
         match recovered.map_err(Error::state(&part.name, "recover"))? {
             Recovered::Committed(committed) => {
                 committed.notes.iter().for_each(|note| self.note(&format!("{}: {note}", part.name)));
@@ -466,6 +479,7 @@ impl StateRepository {
     }
 
     pub(crate) fn move_refs(&self, refs: &[RefUpdate]) -> Result<()> {
+        Error::point("refs")?;
         self.update_refs(&refs_commands(refs))
     }
 
@@ -473,14 +487,18 @@ impl StateRepository {
     fn finish(&self, journal: Journal, ready: bool) -> Result<()> {
         let _span = tracing::debug_span!("clear").entered();
         if ready {
+            Error::point("ready")?;
             self.run_ready()?;
         }
         if let Some(main) = self.main()? {
             self.forget_fingerprints(&main)?;
             self.record_roots(&main)?;
         }
+        Error::point("clear")?;
         self.clear_states()?;
+        Error::point("cleared")?;
         journal.clear()?;
+        Error::point("journal cleared")?;
         self.sweep()
     }
 
@@ -598,7 +616,9 @@ impl StateRepository {
         };
         let never = glxc_handlers::Cancel::new();
         let cx = glxc_handlers::Cx { cancel: &never, ..operation.cx(self, None) };
+        Error::point("sysconf undo")?;
         let left = setup.undo(scripts, &cx).map_err(Error::Setup)?;
+        Error::point("sysconf undone")?;
         left.iter().for_each(|left| self.note(&format!("sysconf: not undone: {left}")));
         Ok(())
     }

@@ -54,6 +54,8 @@ pub fn registry() -> Registry {
 /// `GLXC_CONTAINER` and `GLXC_BRANCH` in the environment name the container and the branch that is to be bound. With
 /// `GLXC_TRACE` it tells on standard error how long each step took.
 pub fn main(registry: Registry) -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    glxc_handlers::failpoint::arm(&Path::new(FOLDER).join("failpoints"));
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let arguments: Vec<OsString> = arguments.collect();

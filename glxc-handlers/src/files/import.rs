@@ -14,6 +14,7 @@ use super::export::{is_empty, shown, walk};
 use super::listing::{ENTRIES, Kind, Listing, Node, Owned, known};
 use super::place::{FOLDER, Place, TEMPORARY, bits, list, look, open_file, open_folder, same, target};
 use super::{Files, Settings};
+use crate::failpoint::point;
 use crate::{Change, Committed, Cx, Direction, Error, OpId, Record, Result, Staged, StatePath, Tree};
 
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
@@ -241,6 +242,7 @@ impl<'a> Import<'a> {
 
     /// Makes what a step needs, where it needs something.
     fn prepare(&self, step: &Step, name: String) -> Result<Option<String>> {
+        point("files prepare")?;
         match &step.new {
             Some(node) if !step.is_in_place() => self.make(node, &name, &step.path).map(|()| Some(name)),
             _ => Ok(None),

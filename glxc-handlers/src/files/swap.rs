@@ -9,6 +9,7 @@ use super::export::shown;
 use super::import::{Expected, Import, Step, Unread, is_node, own};
 use super::listing::{Kind, Node, Owned};
 use super::place::{FOLDER, Place, bits, look, open_file};
+use crate::failpoint::point;
 use crate::{Change, Committed, Error, Result};
 
 /// What came of a step.
@@ -36,11 +37,13 @@ impl Import<'_> {
             if step.is_done(&place, self.change.next.tree)? {
                 continue;
             }
+            point("files swap")?;
             if let Swapped::Stays(why) = self.step(&place, step)? {
                 notes.push(format!("{} {why}", shown(&step.path)));
             }
         }
         rustix::fs::syncfs(place.root()).map_err(|e| Error::io("sync", place.full(b""))(e.into()))?;
+        point("files swapped")?;
         self.staging.remove()?;
         Ok(Committed { notes })
     }

@@ -12,12 +12,13 @@ use super::layout::rows_folders;
 use super::recover::{done_schema, session_name};
 use super::schema::{Column, Model, Table, TableKind};
 use super::sequences::{self, Position};
-use super::session::{LOCK_TIMEOUT, Session, Watch, as_violation, code};
+use super::session::{Session, Watch, as_violation, code};
 use super::settings::{Rules, Target};
 use super::sql::ident;
 use super::staging::{Files, Source, Staging};
 use super::table::{check_header, folder, is_own, missing_rows};
 use super::triggers::Quiet;
+use crate::failpoint::point;
 use crate::rows::{self, Changes, Header, Limits, RowChange};
 use crate::{Change, Committed, Cx, Error, Record, Result, Staged, StatePath};
 
@@ -75,6 +76,7 @@ impl<'a> Differential<'a> {
         let mut staged = Differential { change, cx, session, definition, tables, files, sequences, notes };
         let watch = Watch::new(&staged.session, cx);
         staged.stage_all(target).map_err(|error| Watch::explain(error, cx))?;
+        point("postgresql staged")?;
         drop(watch);
         Ok(staged)
     }
@@ -165,12 +167,9 @@ impl<'a> Differential<'a> {
     }
 
     fn begin(&mut self) -> Result<()> {
-        let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL session_replication_role = replica; \
-             SET LOCAL lock_timeout = {}; SET CONSTRAINTS ALL IMMEDIATE",
-            LOCK_TIMEOUT.as_millis()
-        );
-        self.session.run("begin", &begin)?;
+        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL session_replication_role = replica; \
+                     SET CONSTRAINTS ALL IMMEDIATE";
+        self.session.run("begin", begin)?;
         // In the order of names, so that two who do this wait for each other and not for ever.
         for name in self.definition.tables_to_lock(self.tables.iter().map(|table| table.rows.qualified.as_str())) {
             let context = format!("lock {}", name.qualified);
@@ -280,13 +279,15 @@ impl<'a> Differential<'a> {
         self.begin()?;
         self.definition.check_unmoved(&mut self.session)?;
         self.compare()?;
+        point("postgresql locked")?;
         self.swap()?;
         self.move_sequences()?;
         let touched: Vec<&Touched> = self.tables.iter().map(|table| &table.rows).collect();
         foreign_keys::check(&mut self.session, self.definition.goal_model(), &touched, &self.files)?;
         self.definition.check_reached(&mut self.session)?;
         let done = format!("CREATE SCHEMA {}", ident(&done_schema(self.change.op)));
-        self.session.run("mark the transaction", &done)
+        self.session.run("mark the transaction", &done)?;
+        point("postgresql written")
     }
 }
 

@@ -22,6 +22,7 @@ use super::sql::{ident, list, literal};
 use super::staging::input;
 use super::table::{self, RowTable, row_tables};
 use super::{copy, definition, sequences, snapshot};
+use crate::failpoint::point;
 use crate::rows::{Limits, Reader};
 use crate::{Change, Committed, Cx, Error, Record, Result, Staged, StatePath, Tree};
 
@@ -50,6 +51,7 @@ impl<'a> Load<'a> {
         let model = files.load(target, change.op, &database, &files.paths())?;
         let new = new_database(target, change.op);
         load.maintenance.run(&format!("create database {new}"), &database.create(&new))?;
+        point("postgresql created")?;
         let mut session = Session::connect(target, &new, &name)?;
         let there = definition::read(&mut session, target)?.cluster_roles;
         make_roles(&mut load.maintenance, change.op, model.roles.difference(&there))?;
@@ -58,6 +60,7 @@ impl<'a> Load<'a> {
         drop(watch);
         let done = format!("CREATE SCHEMA {}", ident(&done_schema(change.op)));
         session.run("mark the transaction", &done)?;
+        point("postgresql loaded")?;
         load.session = Some(session);
         Ok(load)
     }
@@ -96,8 +99,7 @@ impl<'a> Load<'a> {
             literal(&new)
         );
         self.maintenance.column("end the sessions of the database", &end)?;
-        let begin = format!("BEGIN; SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis());
-        self.maintenance.run("begin", &begin)?;
+        self.maintenance.run("begin", "BEGIN")?;
         let mut renames = vec![(new, name.to_owned())];
         if self.maintenance.has_database(name)? {
             renames.insert(0, (name.to_owned(), old));
@@ -139,6 +141,7 @@ impl Staged for Load<'_> {
             }
             thread::sleep(Duration::from_millis(50));
         }
+        point("postgresql renamed")?;
         Ok(Record::default())
     }
 
