@@ -67,3 +67,16 @@ build_programs() {
     cargo build --quiet --release --package glxc-bin --bin glxc
     GLXC=$TARGET/release/glxc
 }
+
+# Builds the programs once more with a guest that dies where a test tells it to, into a prefix of their own.
+build_failpoints() {
+    local host=$ARCH-unknown-linux-gnu prefix=$TARGET/failpoints
+    FAILPOINTS_GUEST=$prefix/libexec/glxc/guest-$ARCH
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --package glxc-bin --bin guest \
+        --no-default-features --features failpoints --target "$host" --target-dir "$TARGET/guest"
+    (unset GLXC_GUEST GLXC_KEEPER; cargo build --quiet --package glxc-bin --bin glxc)
+    install -D "$TARGET/debug/glxc" "$prefix/bin/glxc"
+    install -D "$TARGET/release/keeper" "$prefix/libexec/glxc/keeper"
+    install -D "$TARGET/guest/$host/release/guest" "$FAILPOINTS_GUEST"
+    FAILPOINTS=$prefix/bin/glxc
+}

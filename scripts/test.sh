@@ -42,7 +42,13 @@ run_tests -p glxc-bin --no-default-features --features keeper
 step "the whole chain, on real containers"
 build_programs
 export GLXC_TEST_PROGRAM=$GLXC
-run_tests -p glxc-tests
+has_failpoints() { grep -qa 'is no failpoint' "$1"; }
+if has_failpoints "$GLXC_GUEST"; then fail "the guest that users get has failpoints"; fi
+build_failpoints
+has_failpoints "$FAILPOINTS_GUEST" || fail "the guest for the tests has no failpoints"
+export GLXC_TEST_FAILPOINTS=$FAILPOINTS
+# Their output counts what was tried.
+run_tests -p glxc-tests -- --nocapture
 
 awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
      END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$LOG" >"$LOG.sum"

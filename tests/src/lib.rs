@@ -51,13 +51,11 @@ pub struct World {
     pub name: String,
 }
 
-/// The programs under test, or why there are none.
-fn program() -> Result<PathBuf, String> {
-    match std::env::var_os("GLXC_TEST_PROGRAM") {
-        Some(program) => Ok(program.into()),
-        None => Err("GLXC_TEST_PROGRAM does not name the built program (make test sets it)".into()),
-    }
-}
+/// The variable that names the built `glxc`.
+const PROGRAM: &str = "GLXC_TEST_PROGRAM";
+
+/// The one that names a `glxc` whose guest dies where it is told to.
+const FAILPOINTS: &str = "GLXC_TEST_FAILPOINTS";
 
 impl World {
     /// A new repository with the remote `name`. `None` where the test can not run here; it says why, and where
@@ -66,17 +64,27 @@ impl World {
     /// # Panics
     /// Where something can not be made.
     pub fn new(name: &str) -> Option<Self> {
-        let program = match program() {
-            Ok(program) => program,
-            Err(why) => {
-                let required = std::env::var_os("CI").is_some() || std::env::var_os("GLXC_TEST_REQUIRE").is_some();
-                assert!(!required, "{why}");
-                #[allow(clippy::print_stderr)]
-                {
-                    eprintln!("skipped: {why}");
-                }
-                return None;
+        World::with(PROGRAM, name)
+    }
+
+    /// The same, with a guest that has failpoints.
+    ///
+    /// # Panics
+    /// As [`World::new`].
+    pub fn with_failpoints(name: &str) -> Option<Self> {
+        World::with(FAILPOINTS, name)
+    }
+
+    fn with(variable: &str, name: &str) -> Option<Self> {
+        let Some(program) = std::env::var_os(variable).map(PathBuf::from) else {
+            let why = format!("{variable} does not name the built program (make test sets it)");
+            let required = std::env::var_os("CI").is_some() || std::env::var_os("GLXC_TEST_REQUIRE").is_some();
+            assert!(!required, "{why}");
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!("skipped: {why}");
             }
+            return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
         let world = World { folder, program, name: name.into() };

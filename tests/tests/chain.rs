@@ -219,6 +219,10 @@ fn killed_pushes(world: &World) {
         world.push().accepted();
         assert_eq!(live(), wanted);
     }
+    #[allow(clippy::print_stdout)] // what was tried is what a reader of the output wants to know
+    {
+        println!("{kills} random kills, seed {seed}: {old} old, {new} new");
+    }
     assert!(old > 0 && new > 0, "seed {seed}: {old} old, {new} new of {kills} kills: both must have been seen");
     assert_nothing_left(world);
 }

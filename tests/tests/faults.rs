@@ -1,0 +1,420 @@
+//! Everything dies at every point of a push and of a pull, on a real container with a real PostgreSQL: the next contact
+//! settles it, and the state is entirely old or entirely new.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use glxc_tests::World;
+
+const CONFIG: &str = r#"
+[container]
+release = "bookworm"
+
+[state.app]
+handler = "postgresql"
+path = "data/app"
+database = "app"
+
+[state.uploads]
+handler = "files"
+path = "data/uploads"
+root = "/srv/uploads"
+"#;
+
+const SQL: &str = "CREATE TABLE item (id bigint PRIMARY KEY, value text NOT NULL); \
+                   CREATE TABLE part (id bigint PRIMARY KEY, item bigint NOT NULL REFERENCES item); \
+                   INSERT INTO item SELECT n, 'v0' FROM generate_series(1, 2000) n; \
+                   INSERT INTO part SELECT n, n FROM generate_series(1, 2000) n";
+
+/// What dies, or breaks, at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// The guest: the exporter or the hook.
+    Guest,
+    /// A write, as on a full disk.
+    FullDisk,
+    /// git's receive-pack or what speaks for it in the container: the connection is cut from inside.
+    Connection,
+    /// All of the user's side at once: git, the front, the keeper.
+    Client,
+    /// The server's backend of ours, which makes PostgreSQL recover from its log.
+    Server,
+    /// Nothing dies, but somebody locks a table for longer than a push waits.
+    Lock,
+    /// The whole container.
+    Container,
+}
+
+const KINDS: [Kind; 7] =
+    [Kind::Guest, Kind::FullDisk, Kind::Client, Kind::Lock, Kind::Connection, Kind::Server, Kind::Container];
+
+impl Kind {
+    fn action(self) -> &'static str {
+        match self {
+            Kind::Guest => "kill",
+            Kind::FullDisk => "fail",
+            Kind::Connection => "cut",
+            Kind::Server => {
+                "run pkill -9 -f '[p]ostgres: .* app .*idle' || pkill -9 -f '[p]ostgres: .*walwriter'; \
+                 echo $? > /var/lib/glxc/failpoints/killed; sleep 0.1"
+            }
+            Kind::Lock => {
+                "run (PGAPPNAME=holder runuser -u postgres -- psql -Xq -d app \
+                 -c 'BEGIN; LOCK TABLE item; SELECT pg_sleep(60)' > /dev/null 2>&1 < /dev/null &); \
+                 until runuser -u postgres -- psql -XAtqc \
+                     'SELECT 1 FROM pg_stat_activity WHERE application_name = $$holder$$ AND query > $$$$' | grep -q 1; \
+                 do sleep 0.05; done; sleep 0.1"
+            }
+            Kind::Client | Kind::Container => "wait",
+        }
+    }
+}
+
+/// The last words of the test: what was tried, and what came of it.
+#[derive(Debug, Default)]
+struct Tally {
+    kinds: BTreeMap<Kind, u32>,
+    outcomes: BTreeMap<(&'static str, &'static str), u32>,
+    hit: BTreeSet<String>,
+    /// How often the unit at the container's start had settled it.
+    units: u32,
+}
+
+/// What is live, and what is agreed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    values: Vec<String>,
+    main: String,
+}
+
+struct Faults {
+    world: World,
+    number: u32,
+    tally: Tally,
+}
+
+impl Faults {
+    fn new(world: World) -> Self {
+        let name = world.name.clone();
+        world.glxc(&["init", &name]).accepted();
+        world.write("glxc.toml", CONFIG);
+        world.write("sysconf/actual/deps", "sysconf.base\n");
+        world.write("sysconf/actual/setup.rc", "sysconf_require_packages postgresql procps\nmkdir -p /srv/uploads\n");
+        world.write("sysconf/actual/ready.rc", "cat /etc/motd > /srv/ready\n");
+        world.write("sysconf/actual/tree/etc/motd", "v0\n");
+        world.commit("an empty machine");
+        world.push().accepted();
+        world.psql("postgres", "CREATE DATABASE app TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'").accepted();
+        world.psql("app", SQL).accepted();
+        world
+            .exec("echo v0 > /srv/uploads/one; echo v0 > /srv/uploads/two; mkdir -p /var/lib/glxc/failpoints")
+            .accepted();
+        world.pull().accepted();
+        Faults { world, number: 0, tally: Tally::default() }
+    }
+
+    /// Edits everything in the repository: a row, two files, the system's configuration.
+    fn edit(&mut self) {
+        let (old, new) = (format!("v{}", self.number), format!("v{}", self.number + 1));
+        self.number += 1;
+        let world = &self.world;
+        let rows = world.git(&["ls-files", "data/app/data/public.item/"]).accepted();
+        let rows = rows.lines().next().unwrap();
+        let text = world.read(rows);
+        let line = text.lines().find(|line| line.starts_with("7\t")).unwrap();
+        world.replace(rows, &format!("\n{line}\n"), &format!("\n7\t{new}\n"));
+        for file in ["data/uploads/files/one", "data/uploads/files/two", "sysconf/actual/tree/etc/motd"] {
+            assert_eq!(world.read(file), format!("{old}\n"));
+            world.write(file, &format!("{new}\n"));
+        }
+        world.commit(&new);
+    }
+
+    /// Changes everything live, as the application would.
+    fn change_live(&mut self) {
+        self.number += 1;
+        let value = format!("v{}", self.number);
+        self.world.psql("app", &format!("UPDATE item SET value = '{value}' WHERE id = 7")).accepted();
+        self.world
+            .exec(&format!("for file in /srv/uploads/one /srv/uploads/two /etc/motd; do echo {value} > $file; done"))
+            .accepted();
+    }
+
+    /// Looks at everything, and that nothing of ours is left.
+    fn look(&self, context: &str) -> Seen {
+        const LEFT: &str = "SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname LIKE 'glxc%' \
+               UNION ALL SELECT 'database ' || datname FROM pg_database WHERE datname LIKE 'glxc%' \
+               UNION ALL SELECT 'role ' || rolname FROM pg_roles WHERE rolname LIKE 'glxc%' \
+               UNION ALL SELECT 'backend ' || application_name FROM pg_stat_activity WHERE application_name LIKE 'glxc%' \
+               UNION ALL SELECT 'transaction ' || gid FROM pg_prepared_xacts";
+        let script = format!(
+            "command -v pgrep > /dev/null || exit 1; runuser -u postgres -- psql -XAtq -d app -c \"SELECT value FROM item WHERE id = 7\" -c \"{LEFT}\" || exit 1; \
+             cat /srv/uploads/one /srv/uploads/two /etc/motd; git --git-dir=/var/lib/glxc/repo.git rev-parse main; \
+             cd /var/lib/glxc; ls -A op scratch check | grep -v ':$' | grep .; ls journal 2>/dev/null; ls -A /srv/uploads | grep glxc; \
+             git --git-dir=repo.git for-each-ref 'refs/glxc/**'; pgrep -fl '[g]lxc git-remote|[p]roc-receive|[r]eceive-pack'; true"
+        );
+        let until = Instant::now() + Duration::from_secs(5);
+        let lines = loop {
+            let text = self.world.exec(&script).accepted();
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            if lines.len() == 5 {
+                break lines;
+            }
+            // A process that was told to end may take a moment.
+            assert!(Instant::now() < until, "{context}: something is left:\n{text}");
+        };
+        let (main, values) = lines.split_last().unwrap();
+        Seen { values: values.to_vec(), main: main.clone() }
+    }
+
+    fn all(&self, number: u32) -> Vec<String> {
+        vec![format!("v{number}"); 4]
+    }
+
+    /// Forgets the hits so far and arms the next ones.
+    fn arm(&self, armed: &str) {
+        let script = format!("cd /var/lib/glxc/failpoints; rm -f hits armed; printf '{armed}' > armed");
+        self.world.exec(&script).accepted();
+    }
+
+    fn hits(&mut self) -> Vec<String> {
+        let text = self.world.exec("cd /var/lib/glxc/failpoints; cat hits; rm -f hits armed").accepted();
+        let hits: Vec<String> = text.lines().map(str::to_owned).collect();
+        self.tally.hit.extend(hits.iter().cloned());
+        hits
+    }
+
+    /// Runs git, in which a fault strikes at a hit. Whether it said that it worked.
+    fn strike(&self, arguments: &[&str], hit: usize, kind: Kind, context: &str) -> bool {
+        self.arm(&format!("{hit} {}\\n", kind.action().replace('\'', "'\\''")));
+        let mut git: Command = self.world.command("git");
+        // What outlives a killed git must not hold a pipe of ours.
+        let stderr = if kind == Kind::Lock { Stdio::piped() } else { Stdio::null() };
+        git.args(arguments).stdout(Stdio::null()).stderr(stderr).process_group(0);
+        let git = git.spawn().unwrap();
+        if matches!(kind, Kind::Client | Kind::Container) {
+            self.wait_for(hit, context);
+            match kind {
+                Kind::Client => {
+                    let group = format!("-{}", git.id());
+                    let killed = Command::new("kill").args(["-9", "--", &group]).status().unwrap();
+                    assert!(killed.success(), "{context}");
+                    self.world.exec("rm -f /var/lib/glxc/failpoints/armed").accepted();
+                }
+                _ => self.kill_container(),
+            }
+        }
+        let output = git.wait_with_output().unwrap();
+        let said_done = output.status.success();
+        if kind == Kind::Lock {
+            self.release_lock(said_done, &String::from_utf8_lossy(&output.stderr), context);
+        }
+        if kind == Kind::Server {
+            let killed = self.world.exec("cd /var/lib/glxc/failpoints && cat killed && rm killed").accepted();
+            assert_eq!(killed, "0\n", "{context}: no server was killed");
+        }
+        said_done
+    }
+
+    /// Ends who held the lock, or was waiting for it. Git had said so, if that was in its way.
+    fn release_lock(&self, said_done: bool, stderr: &str, context: &str) {
+        assert!(said_done || stderr.contains("lock"), "{context}: {stderr}");
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'holder'";
+        assert_eq!(self.world.psql("postgres", end).accepted(), "1\n", "{context}: nobody locked the table");
+    }
+
+    fn wait_for(&self, hit: usize, context: &str) {
+        let until = Instant::now() + Duration::from_secs(60);
+        let hits = || self.world.exec("wc -l < /var/lib/glxc/failpoints/hits 2>/dev/null; true").accepted();
+        while hits().trim().parse::<usize>().unwrap_or(0) < hit {
+            assert!(Instant::now() < until, "{context}: hit {hit} never came");
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// Kills the container's init from the host, as a power cut would, and starts it again.
+    fn kill_container(&self) {
+        let cgroups = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+            let cgroup = std::fs::read_to_string(entry.path().join("cgroup")).ok()?;
+            let ours = format!("/lxc.payload.{}", self.world.name);
+            let inside = cgroup.lines().any(|line| line.ends_with(&ours) || line.contains(&format!("{ours}/")));
+            inside.then(|| entry.file_name().to_string_lossy().into_owned())
+        });
+        let inside: Vec<String> = cgroups.collect();
+        assert!(!inside.is_empty(), "the container has processes");
+        let _ = Command::new("kill").arg("-9").args(&inside).stderr(Stdio::null()).status().unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        let is_stopped =
+            |list: &str| list.lines().any(|line| line.starts_with(&self.world.name) && line.contains("stopped"));
+        while !is_stopped(&self.world.glxc(&["list"]).accepted()) {
+            assert!(Instant::now() < until, "the container does not go down");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.world.glxc(&["start", &self.world.name]).accepted();
+        self.world.exec("rm -f /var/lib/glxc/failpoints/armed").accepted();
+    }
+
+    /// The unit at the container's start has settled everything before anybody came by; it ran no scripts.
+    fn check_unit(&mut self, before: u32, context: &str) {
+        let ended = "systemctl show -P ExecMainExitTimestampMonotonic glxc-recover";
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.world.exec(ended).accepted().trim() == "0" {
+            assert!(Instant::now() < until, "{context}: the unit does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(self.world.exec("systemctl show -P Result glxc-recover").accepted(), "success\n", "{context}");
+        let script = "runuser -u postgres -- psql -XAtq -d app -c 'SELECT value FROM item WHERE id = 7' && \
+                      cat /srv/uploads/one /srv/uploads/two /etc/motd; ls /var/lib/glxc/journal 2>/dev/null; cat /srv/ready";
+        let text = self.world.exec(script).accepted();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let ready = lines.pop().unwrap();
+        let pending = lines.pop_if(|line| line.ends_with("journal")).is_some();
+        let happened = lines == self.all(self.number);
+        assert!(happened || lines == self.all(before), "{context}: the unit left {text}");
+        assert!(!pending || happened, "{context}: only `ready.rc` is left to the next contact: {text}");
+        assert!(!pending || ready != format!("v{}", self.number), "{context}: the unit runs no scripts: {text}");
+        self.tally.units += 1;
+    }
+
+    /// One fault in a push of everything. The next contact, and the next push, work.
+    fn push(&mut self, options: &[&str], hit: usize, name: &str, kind: Kind) {
+        self.edit();
+        let context = format!("push {options:?}, hit {hit} ({name}), {kind:?}");
+        let before = self.number - 1;
+        let remote = self.world.name.clone();
+        let arguments = [&["push"], options, &[&remote, "main"]].concat();
+        let said_done = self.strike(&arguments, hit, kind, &context);
+        let hits = self.hits();
+        assert!(hits.len() >= hit && hits[hit - 1] == name, "{context}: {hits:?}");
+        if kind == Kind::Container {
+            self.check_unit(before, &context);
+        }
+        self.world.git(&["fetch", &remote]).accepted();
+        let seen = self.look(&context);
+        let happened = seen.values == self.all(self.number);
+        assert!(happened || seen.values == self.all(before), "{context}: neither old nor new: {seen:?}");
+        assert_eq!(seen.main == self.world.head(), happened, "{context}: refs and data differ: {seen:?}");
+        assert!(happened || !said_done, "{context}: git was told that it worked");
+        self.count(if options.is_empty() { "push" } else { "load" }, kind, happened);
+        if !happened {
+            let next = self.world.git(&arguments);
+            assert!(next.ok, "{context}: the next push: {}", next.stderr);
+            let seen = self.look(&context);
+            assert_eq!((seen.values, seen.main), (self.all(self.number), self.world.head()), "{context}");
+        }
+    }
+
+    /// One fault in a pull of everything. The next pull works.
+    fn pull(&mut self, hit: usize, name: &str, kind: Kind) {
+        self.change_live();
+        let context = format!("pull, hit {hit} ({name}), {kind:?}");
+        let remote = self.world.name.clone();
+        let before = self.world.head();
+        self.strike(&["fetch", &remote], hit, kind, &context);
+        let hits = self.hits();
+        assert!(hits.len() >= hit && hits[hit - 1] == name, "{context}: {hits:?}");
+        let main = self.world.exec("git --git-dir=/var/lib/glxc/repo.git rev-parse main").accepted();
+        self.world.pull().accepted();
+        let seen = self.look(&context);
+        assert_eq!((seen.values, seen.main), (self.all(self.number), self.world.head()), "{context}");
+        assert_eq!(self.world.read("data/uploads/files/one"), format!("v{}\n", self.number), "{context}");
+        self.count("pull", kind, main.trim() != before);
+    }
+
+    /// A push is killed, and so is its recovery, at every point.
+    fn recovery(&mut self, hit: usize, name: &str, step: usize) -> bool {
+        self.edit();
+        let context = format!("recovery, hit {hit} ({name}), killed {step} hits later");
+        let remote = self.world.name.clone();
+        self.arm(&format!("{hit} kill\\n{} kill\\n", hit + step));
+        assert!(!self.world.push().ok, "{context}");
+        let interrupted = !self.world.git(&["fetch", &remote]).ok;
+        let hits = self.hits();
+        assert_eq!(hits.len() == hit + step, interrupted, "{context}: {hits:?}");
+        self.world.git(&["fetch", &remote]).accepted();
+        let seen = self.look(&context);
+        let happened = seen.values == self.all(self.number);
+        assert!(happened || seen.values == self.all(self.number - 1), "{context}: neither old nor new: {seen:?}");
+        assert_eq!(seen.main == self.world.head(), happened, "{context}: refs and data differ: {seen:?}");
+        self.count("recovery", Kind::Guest, happened);
+        if !happened {
+            self.world.push().accepted();
+        }
+        interrupted
+    }
+
+    fn count(&mut self, what: &'static str, kind: Kind, happened: bool) {
+        *self.tally.kinds.entry(kind).or_default() += 1;
+        *self.tally.outcomes.entry((what, if happened { "new" } else { "old" })).or_default() += 1;
+    }
+
+    /// The points that an undisturbed run passes, in order.
+    fn trace(&mut self, arguments: &[&str]) -> Vec<String> {
+        self.arm("");
+        self.world.git(arguments).accepted();
+        self.hits()
+    }
+}
+
+#[test]
+fn every_point_is_survived() {
+    let Some(world) = World::with_failpoints("t-glxc-faults") else { return };
+    let mut faults = Faults::new(world);
+    let rounds: usize = scaled(1);
+    let remote = faults.world.name.clone();
+    faults.edit();
+    let push = faults.trace(&["push", &remote, "main"]);
+    faults.change_live();
+    let pull = faults.trace(&["fetch", &remote]);
+    faults.world.pull().accepted();
+    faults.edit();
+    let load = faults.trace(&["push", "-o", "replace=app", &remote, "main"]);
+    assert_eq!(faults.look("undisturbed").values, faults.all(faults.number));
+    for round in 0..rounds {
+        for (at, name) in push.iter().enumerate() {
+            // Killing the container takes longest, so it has every 15th point of a round.
+            let kind = if at % 15 == 7 + round % 7 { Kind::Container } else { KINDS[(at + round) % 6] };
+            faults.push(&[], at + 1, name, kind);
+        }
+        for (at, name) in pull.iter().enumerate() {
+            faults.pull(at + 1, name, KINDS[(at + round) % 6]);
+        }
+        let only_loads = |name: &str| name.starts_with("postgresql") || name.starts_with("commit");
+        for (at, name) in load.iter().enumerate().filter(|(_, name)| only_loads(name)) {
+            faults.push(&["-o", "replace=app"], at + 1, name, KINDS[(at + round) % 6]);
+        }
+        for point in ["decide", "committed"] {
+            let hit = push.iter().position(|name| name == point).unwrap() + 1;
+            let steps = (1..60).take_while(|step| faults.recovery(hit, point, *step)).count();
+            assert!(steps > 5, "{point}: a recovery has more than {steps} points");
+        }
+    }
+    #[allow(clippy::print_stdout)] // what was tried is what a reader of the output wants to know
+    {
+        let Tally { kinds, outcomes, hit, units } = &faults.tally;
+        println!("faults at {} points; settled by the unit at start: {units}; {kinds:?}; {outcomes:?}", hit.len());
+    }
+    let points = points();
+    let never: Vec<_> = points.iter().filter(|point| !faults.tally.hit.contains(*point)).collect();
+    assert!(never.is_empty(), "never hit: {never:?}");
+    for what in ["push", "load", "pull", "recovery"] {
+        for outcome in ["old", "new"] {
+            assert!(faults.tally.outcomes.contains_key(&(what, outcome)), "{what}: {outcome} was never seen");
+        }
+    }
+    assert_eq!(faults.tally.kinds.len(), KINDS.len(), "{:?}", faults.tally.kinds);
+}
+
+/// All points that the programs have.
+fn points() -> BTreeSet<String> {
+    let source = include_str!("../../glxc-handlers/src/failpoint.rs");
+    let list = source.split_once("POINTS: &[&str] = &[").unwrap().1.split_once("];").unwrap().0;
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn scaled(count: usize) -> usize {
+    let scale = std::env::var("GLXC_TEST_SCALE").ok().and_then(|scale| scale.parse::<f64>().ok()).unwrap_or(1.0);
+    ((count as f64 * scale) as usize).max(1)
+}
