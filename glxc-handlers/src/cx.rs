@@ -77,6 +77,8 @@ impl Cancel {
 /// Is told how far a call has come. Text may hold anything that the engine holds; whoever shows it to a
 /// person escapes it (see [`crate::text::escaped`]).
 pub trait Progress: Send + Sync {
+    /// What is done from here on, as `exporting shop`, which tasks are parts of; it lasts until the next one.
+    fn step(&self, _text: &str) {}
     /// A task begins; `total` counts its units (rows, bytes, files) where they are known.
     fn begin(&self, task: &str, total: Option<u64>);
     /// So many units are done since `begin`.

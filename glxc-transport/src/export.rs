@@ -87,6 +87,7 @@ impl StateRepository {
         for state in &states {
             let ready = operation.cx(self, Some(Instant::now() + self.parts.waits.ready));
             let name = state.config.name();
+            self.step(&format!("exporting {name}"));
             state.handler.ready(&ready).map_err(Error::state(name, "wait for it"))?;
             Error::point("export")?;
             let Some((files, exported)) = self.export_state(state, &mut import, &cx)? else { continue };

@@ -78,6 +78,7 @@ impl StateRepository {
         if part.handler.caps().commit == Commit::Compensated {
             return Ok(());
         }
+        self.step(&format!("preparing {}", part.name));
         let cx = operation.cx(self, None);
         let mut staged =
             part.handler.stage(&change, &cx).map_err(Error::files(&part.name, &part.path, "prepare the import"))?;

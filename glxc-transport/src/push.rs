@@ -104,6 +104,7 @@ impl StateRepository {
             return Ok(());
         }
         check_modes(state, &tree)?;
+        self.step(&format!("checking {}", state.name()));
         let base = base.map(|base| base as &dyn Tree);
         let checked = handler.check(base, &tree, &operation.cx(self, None));
         checked.map_err(Error::files(state.name(), &state.path, "check its files"))
@@ -200,6 +201,7 @@ impl StateRepository {
         };
         let base = base.as_ref().map(|tree| tree as &dyn Tree);
         journal.add(&Step::Sysconf)?;
+        self.step("setting up the system");
         Error::point("sysconf")?;
         setup.apply(base, &next, &operation.cx(self, None)).map_err(Error::Setup)?;
         Error::point("sysconf applied")?;
@@ -241,6 +243,7 @@ impl StateRepository {
                 }
             };
             let ready = operation.cx(self, Some(Instant::now() + patience));
+            self.step(&format!("waiting for {}", part.name));
             part.handler.ready(&ready).map_err(Error::state(&part.name, "wait for it"))?;
             if part.base.is_none() || asked {
                 part.keep = old.is_some() && self.may_replace(operation, &part, asked)?;
@@ -329,6 +332,7 @@ impl StateRepository {
     /// Keeps a state's live data as a commit under a branch of its own.
     fn keep_live(&self, operation: &Operation, old: &ObjectId, part: &Part) -> Result<()> {
         let cx = operation.cx(self, None);
+        self.step(&format!("exporting {}", part.name));
         let mut import = crate::import::Import::new(&self.git, operation.scratch());
         let mut sink = import.sink(None);
         part.handler.export(None, &mut sink, &cx).map_err(Error::state(&part.name, "export"))?;
@@ -359,6 +363,7 @@ impl StateRepository {
         let mut staged: Vec<(&Part, Box<dyn Staged + '_>)> = Vec::new();
         for (part, change) in parts.iter().zip(&changes) {
             self.note(&format!("{}: {}", part.name, self.describe(part, change, operation)?.summary));
+            self.step(&format!("preparing {}", part.name));
             let _span = tracing::debug_span!("stage", state = part.name).entered();
             Error::point("stage")?;
             let one =
@@ -375,6 +380,7 @@ impl StateRepository {
         });
         let mut records = BTreeMap::new();
         for (part, one) in &mut staged {
+            self.step(&format!("changing {}", part.name));
             let _span = tracing::debug_span!("lock", state = part.name).entered();
             Error::point("lock")?;
             let Record(record) = one.lock().map_err(Error::files(&part.name, &part.path, "import"))?;
@@ -525,6 +531,7 @@ impl StateRepository {
         let _span = tracing::debug_span!("ready").entered();
         let Some(setup) = &self.parts.setup else { return Ok(()) };
         let operation = self.new_operation()?;
+        self.step("starting what needs the data");
         let never = glxc_handlers::Cancel::new();
         if let Err(error) = setup.ready(&glxc_handlers::Cx { cancel: &never, ..operation.cx(self, None) }) {
             let causes = causes(&*error);

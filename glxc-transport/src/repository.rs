@@ -343,6 +343,11 @@ impl StateRepository {
         self.git.feed(&["update-ref", "--stdin"], &input).map(drop)
     }
 
+    /// Tells what is done from here on.
+    pub(crate) fn step(&self, text: &str) {
+        self.parts.progress.step(text);
+    }
+
     pub(crate) fn note(&self, text: &str) {
         self.parts.progress.note(text);
     }

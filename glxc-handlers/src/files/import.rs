@@ -49,6 +49,11 @@ pub(super) enum Expected {
 pub(super) struct Plan(Vec<Step>);
 
 impl Plan {
+    /// How many steps there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Compares base and next, or live and next where next replaces whatever is live.
     pub(super) fn new(files: &Files, change: &Change<'_>, cx: &Cx<'_>) -> Result<Self> {
         let next = Listing::read(change.next.tree, &files.settings, cx)?;

@@ -230,7 +230,7 @@ impl Handler for Files {
     fn export(&self, base: Option<&Recorded<'_>>, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
         cx.check()?;
         let fingerprint = self.fingerprint(cx)?;
-        cx.progress.begin("export files", None);
+        cx.progress.begin("files", None);
         let exported = match (self.settings.direction, base) {
             (Direction::Both, _) => self.place().and_then(|place| {
                 let place = place.ok_or_else(|| self.gone())?;
@@ -258,8 +258,9 @@ impl Handler for Files {
 
     fn stage<'a>(&'a self, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Box<dyn Staged + 'a>> {
         cx.check()?;
-        cx.progress.begin("prepare files", None);
-        let staged = Plan::new(self, change, cx).and_then(|plan| Import::stage(self, plan, change, cx));
+        let plan = Plan::new(self, change, cx)?;
+        cx.progress.begin("files", Some(plan.len() as u64));
+        let staged = Import::stage(self, plan, change, cx);
         cx.progress.end();
         Ok(Box::new(staged?))
     }
