@@ -38,6 +38,7 @@ run_tests -p glxc-transport
 run_tests -p glxc-lxc
 run_tests -p glxc-bin
 run_tests -p glxc-bin --no-default-features --features keeper
+run_tests -p glxc-bin --no-default-features --features guest
 
 step "the whole chain, on real containers"
 build_programs

@@ -270,3 +270,31 @@ fn other_ways_in(world: &World) {
     let status = exec.args(["exec", &world.name, "--", "sh", "-c", "exit 42"]).status().unwrap();
     assert_eq!(status.code(), Some(42));
 }
+
+/// What takes long shows on a terminal while it lasts; a pipe gets lines. Neither gets what could control a terminal.
+#[test]
+fn a_terminal_sees_progress_and_a_pipe_sees_lines() {
+    let Some(world) = World::new("t-glxc-terminal") else { return };
+    world.glxc(&["init", &world.name]).accepted();
+    let state = "[state.uploads]\nhandler = \"files\"\npath = \"data/uploads\"\nroot = \"/srv/uploads\"\n";
+    world.write("glxc.toml", &format!("[container]\nrelease = \"bookworm\"\n{state}"));
+    world.write("sysconf/actual/deps", "sysconf.base\n");
+    let said = |kind: &str, program: &str, arguments: &[&str]| {
+        let script = format!("mkdir -p /srv/uploads; printf '{kind}\\033[2J\\n'; sleep 1\n");
+        world.write("sysconf/actual/setup.rc", &script);
+        world.commit(kind);
+        let output = world.command(program).env("TERM", "xterm").args(arguments).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("\\u{1b}[2J") && !said.contains("\x1b[2J"), "{said:?}");
+        said
+    };
+    let commands = format!("git push {0} main && git pull --no-edit --no-rebase {0} main", world.name);
+    let terminal = said("terminal", "script", &["-qec", &commands, "/dev/null"]);
+    for seen in ["unpacking the root", "remote: setting up the system\x1b[K\r", "exporting uploads"] {
+        assert!(terminal.contains(seen), "{seen:?} in {terminal:?}");
+    }
+    let pipe = said("pipe", "sh", &["-c", &commands]);
+    assert!(!pipe.contains(['\r', '\x1b']), "{pipe:?}");
+    assert!(!pipe.contains("setting up") && !pipe.contains("exporting"), "nothing of it took long: {pipe}");
+}

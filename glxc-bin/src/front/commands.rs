@@ -96,6 +96,11 @@ impl Commands {
         Ok(options)
     }
 
+    /// Whether the client shows no progress: that of a user who wants none, or has no terminal.
+    pub(super) fn are_quiet(&self) -> bool {
+        self.has("quiet")
+    }
+
     fn has(&self, word: &str) -> bool {
         self.capabilities.split(|b| *b == b' ').any(|have| have == word.as_bytes())
     }

@@ -31,35 +31,67 @@ impl From<Unclean> for Error {
     }
 }
 
-/// Text from a stranger, line by line: what precedes the last carriage return of a line is dropped, the rest escaped.
+/// Text from a stranger, line by line, escaped. What a carriage return takes back, as that of a progress, is dropped; or,
+/// on demand, passed with the carriage return that ends it.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     line: Vec<u8>,
+    passes_progress: bool,
 }
 
 impl Lines {
+    /// Lines of which those that are taken back are passed too.
+    pub(super) fn with_progress() -> Self {
+        Lines { passes_progress: true, ..Lines::default() }
+    }
+
+    /// From here on those that are taken back are dropped.
+    pub(super) fn without_progress(&mut self) {
+        self.passes_progress = false;
+    }
+
     /// Takes bytes as they come, gives the lines that are complete.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> String {
         let mut safe = String::new();
-        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+        for piece in bytes.split_inclusive(|b| matches!(b, b'\n' | b'\r')) {
+            let taken_back = self.line.ends_with(b"\r");
+            if taken_back && !matches!(piece, b"\n" | b"\r") {
+                self.line.clear();
+            }
+            if taken_back && piece == b"\r" {
+                continue;
+            }
             self.line.extend(piece);
             if piece.ends_with(b"\n") || self.line.len() > LINE {
-                safe.push_str(&self.finish());
+                safe.push_str(&self.end());
+            } else if piece.ends_with(b"\r") && self.passes_progress && self.line != b"\r" {
+                safe.push_str(&(self.text() + "\r"));
             }
         }
         safe
     }
 
-    /// The line that has no end.
+    /// The line that has no end. What would have been taken back is taken back.
     pub(super) fn finish(&mut self) -> String {
-        let line = std::mem::take(&mut self.line);
-        let (text, end) = match line.strip_suffix(b"\n") {
-            Some(text) => (text, "\n"),
-            None => (line.as_slice(), ""),
-        };
-        let text = &text[..text.iter().rposition(|b| *b != b'\r').map_or(0, |at| at + 1)];
-        let shown = text.rsplit(|b| *b == b'\r').next().unwrap_or_default();
-        escaped(&String::from_utf8_lossy(shown)) + end
+        if !self.line.ends_with(b"\r") {
+            return self.end();
+        }
+        let seen = self.passes_progress && !self.line.trim_ascii().is_empty();
+        self.line.clear();
+        if seen { " \r".into() } else { String::new() }
+    }
+
+    fn end(&mut self) -> String {
+        let end = if self.line.ends_with(b"\n") { "\n" } else { "" };
+        let text = self.text() + end;
+        self.line.clear();
+        text
+    }
+
+    /// The line without its end.
+    fn text(&self) -> String {
+        let text = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+        escaped(&String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text)))
     }
 }
 
@@ -95,6 +127,11 @@ impl Filter {
             report: Vec::new(),
             accepted: Vec::new(),
         }
+    }
+
+    /// From here on what git says of its progress is passed on too.
+    pub(super) fn pass_progress(&mut self) {
+        self.progress = Lines::with_progress();
     }
 
     /// Whether the advertisement has come to its end.
@@ -285,6 +322,23 @@ mod tests {
         Ok((safe, filter))
     }
 
+    #[test]
+    fn progress_is_passed_where_it_is_seen_and_taken_back() {
+        let lines = |bytes: &[u8], step: usize| {
+            let mut lines = Lines::with_progress();
+            let fed: String = bytes.chunks(step).map(|chunk| lines.feed(chunk)).collect();
+            fed + &lines.finish()
+        };
+        for step in 1..9 {
+            assert_eq!(lines(b" 1%\r\x1b[2J\r100%\r\nx", step), " 1%\r\\u{1b}[2J\r100%\r100%\nx");
+            assert_eq!(lines(b"a\r\r\r\nb\r", step), "a\ra\nb\r \r", "what is left is taken back");
+            assert_eq!(lines(b"\ra\r \r", step), "a\r \r");
+        }
+        let mut lines = Lines::default();
+        assert_eq!(lines.feed(b"a\rb\r") + &lines.finish(), "", "nobody sees it");
+        assert_eq!(lines.feed(&b"working\r".repeat(LINE)) + &lines.finish(), "");
+    }
+
     /// What a receive-pack says after its advertisement, and what must be passed on of it.
     fn check(said: &[&[u8]], wanted: &[&[u8]]) {
         let all = |packets: &[&[u8]]| stream(&[&[ADVERTISEMENT, b""], packets].concat());
@@ -397,6 +451,11 @@ mod tests {
             let whole = filtered(Service::ReceivePack, &bytes, usize::MAX).map(|(safe, _)| safe);
             let cut = filtered(Service::ReceivePack, &bytes, step).map(|(safe, _)| safe);
             prop_assert_eq!(&whole, &cut);
+            let mut seen = Filter::new(Service::ReceivePack, false);
+            seen.pass_progress();
+            if let Ok(seen) = seen.feed(&bytes) {
+                prop_assert!(!seen.contains(&0x1b));
+            }
             if let Ok(safe) = whole {
                 prop_assert!(!safe.contains(&0x1b) && !safe.contains(&b'\r'));
                 let mut rest = safe.as_slice();

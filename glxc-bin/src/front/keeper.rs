@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use sha2::{Digest, Sha256};
 
+use super::bar::{Bar, is_seen};
 use super::error::{Error, Exit, Result, say};
 use super::filter::Lines;
 use crate::protocol::{
@@ -68,14 +69,17 @@ impl Keeper {
     pub(super) fn with_environment(mut self, name: &Name, branch: Option<&str>) -> Self {
         let branch = branch.map(|branch| ("GLXC_BRANCH".to_owned(), branch.to_owned()));
         let trace = env::var_os("GLXC_TRACE").map(|_| ("GLXC_TRACE".to_owned(), "1".to_owned()));
+        let progress = is_seen().then(|| ("GLXC_PROGRESS".to_owned(), "1".to_owned()));
         let container = ("GLXC_CONTAINER".to_owned(), name.to_string());
-        self.environment = [container].into_iter().chain(branch).chain(trace).collect();
+        self.environment = [container].into_iter().chain(branch).chain(trace).chain(progress).collect();
         self
     }
 
     /// Asks for something, and shows how it goes.
     pub(super) fn call(&mut self, request: &Request) -> Result<Reply, protocol::Error> {
+        let mut bar = Bar::default();
         self.client.call(request, &mut |progress| match progress {
+            Progress::Begin(text) if is_seen() => bar.show(&text),
             Progress::Begin(text) | Progress::Note(text) => say(&text),
             Progress::Alive => {}
         })
@@ -113,7 +117,7 @@ impl Keeper {
     ) -> Result<T> {
         let command = Command::Exec { argv };
         let (input, output) = self.client.attach(name, command, self.environment.clone())?;
-        talk(input, Program { output, first: None, errors: Lines::default(), silent: true })
+        talk(input, Program { output, first: None, errors: Lines::default(), bar: Bar::default(), silent: true })
     }
 
     /// Runs the guest in the container, which is put there where it is missing. `talk` begins once the guest has
@@ -132,8 +136,8 @@ impl Keeper {
             match output.event()? {
                 Event::Exit(127) if !installed => installed = true,
                 first => {
-                    let program = Program { output, first: Some(first), errors: Lines::default(), silent: true };
-                    return talk(input, program);
+                    let (errors, bar) = (Lines::with_progress(), Bar::default());
+                    return talk(input, Program { output, first: Some(first), errors, bar, silent: true });
                 }
             }
             self.client.install_guest(name, &sha256, guest.len() as u64, &mut &*guest)?;
@@ -184,6 +188,8 @@ pub(super) struct Program<'a> {
     output: Output<'a, Patient<ChildStdout>>,
     first: Option<Event>,
     errors: Lines,
+    /// What the guest is doing, until it answers.
+    bar: Bar,
     /// Whether it has written nothing yet.
     pub(super) silent: bool,
 }
@@ -198,11 +204,15 @@ impl Program<'_> {
             };
             self.silent &= matches!(event, Event::Exit(_));
             let (messages, said) = match event {
-                Event::Stdout(bytes) => (String::new(), Some(Said::Data(bytes))),
+                Event::Stdout(bytes) => {
+                    self.bar.clear();
+                    self.errors.without_progress();
+                    (String::new(), Some(Said::Data(bytes)))
+                }
                 Event::Stderr(bytes) => (self.errors.feed(&bytes), None),
                 Event::Exit(code) => (self.errors.finish(), Some(Said::Exit(code))),
             };
-            let _ = io::stderr().write_all(messages.as_bytes());
+            self.bar.print(&messages);
             if let Some(said) = said {
                 return Ok(said);
             }

@@ -21,6 +21,7 @@
 //! `exec` and `shell` exit with the code of their program, `git-remote` with that of git in the container, where one
 //! ran.
 
+mod bar;
 mod commands;
 mod destroy;
 mod error;

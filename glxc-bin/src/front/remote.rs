@@ -88,6 +88,8 @@ fn fetch(keeper: &mut Keeper, name: &Name, branch: Option<&str>) -> Result<u8> {
     };
     keeper.running(container)?;
     let mut filter = Filter::new(Service::UploadPack, false);
+    // Where the user wants none, git asks for none.
+    filter.pass_progress();
     let mut output = stdout()?;
     keeper.run_guest(name, &["git-remote-command", "upload-pack"], |input, mut program| {
         let code = relay(input, &mut program, &mut |bytes| pass(&mut output, &filter.feed(bytes)?))?;
@@ -222,6 +224,9 @@ impl Push<'_> {
                 Some(commands) => commands,
                 None => self.checked(container, Commands::read(&mut stdin()?)?)?,
             };
+            if !commands.are_quiet() {
+                filter.pass_progress();
+            }
             send(&mut input, &commands)?;
             let code = relay(input, &mut program, &mut |bytes| pass(&mut self.output, &filter.feed(bytes)?))?;
             let code = end(&mut filter, &mut self.output, code)?;

@@ -52,7 +52,8 @@ pub fn registry() -> Registry {
 /// The guest's whole `main`: reads the command line and serves what it asks for with these kinds of state.
 ///
 /// `GLXC_CONTAINER` and `GLXC_BRANCH` in the environment name the container and the branch that is to be bound. With
-/// `GLXC_TRACE` it tells on standard error how long each step took.
+/// `GLXC_TRACE` it tells on standard error how long each step took; with `GLXC_PROGRESS` what is under way, as git does,
+/// in lines that end with a carriage return.
 pub fn main(registry: Registry) -> ExitCode {
     #[cfg(feature = "failpoints")]
     glxc_handlers::failpoint::arm(&Path::new(FOLDER).join("failpoints"));
@@ -112,7 +113,7 @@ fn open(registry: Registry) -> Result<StateRepository> {
         signal_hook::flag::register(signal, cancel.flag())?;
     }
     let container = std::env::var("GLXC_CONTAINER").ok().filter(|name| glxc_transport::is_name(name));
-    let progress = Arc::new(Messages::default());
+    let progress = Arc::new(Messages::new(std::env::var_os("GLXC_PROGRESS").is_some()));
     Ok(StateRepository::open(Parts {
         folder: FOLDER.into(),
         hooks: hooks()?,
@@ -166,7 +167,7 @@ fn serve(service: &str, registry: Registry) -> Result<ExitCode> {
 
 /// Only what git needs; in particular nothing that a caller's repository has set.
 fn git_environment(command: &mut Command) -> &mut Command {
-    let names = ["PATH", "HOME", "LANG", "GLXC_CONTAINER", "GLXC_TRACE"];
+    let names = ["PATH", "HOME", "LANG", "GLXC_CONTAINER", "GLXC_PROGRESS", "GLXC_TRACE"];
     let kept = names.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.env_clear().envs(kept).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null")
 }
