@@ -25,6 +25,8 @@ pub const POINTS: &[&str] = &[
     "staged",
     "lock",
     "locked",
+    "prepare",
+    "prepared",
     "decide",
     "commit",
     "committed",

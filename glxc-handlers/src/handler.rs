@@ -99,6 +99,8 @@ pub struct Change<'a> {
     pub differs: &'a [Differs],
     /// Next replaces whatever is live, without a compare. Always so where there is no base.
     pub replace: bool,
+    /// Other states of this kind, with a transaction each, change with it: [`Staged::prepare`] comes after `lock`.
+    pub prepare: bool,
 }
 
 /// The name of one operation (a pull's export or a push): 16 lower case hex digits.
@@ -151,7 +153,8 @@ pub enum Decision {
     Commit,
     /// It did not: remove what it left.
     Abort,
-    /// The engine knows: ask whether the transaction committed. Only asked of [`Commit::Transactional`] ones.
+    /// The engine knows: ask whether the transaction committed. Only asked of [`Commit::Transactional`] ones that were not
+    /// to be prepared.
     Ask,
 }
 
@@ -179,8 +182,8 @@ pub struct Description {
 /// method returns an error that names the place rather than panicking, whatever the tree or the engine answers, and
 /// never logs or returns a secret.
 ///
-/// The order of an import is `check`, `stage`, `lock`, then `commit` or `abort`, and `clear` once the outcome is recorded.
-/// After a crash `recover` is called, once or several times, possibly in another process.
+/// The order of an import is `check`, `stage`, `lock`, where several transactions must agree `prepare`, then `commit` or
+/// `abort`, and `clear` once the outcome is recorded. After a crash `recover` is called, once or several times, possibly in another process.
 pub trait Handler: Send + Sync + fmt::Debug {
     /// What it can do.
     fn caps(&self) -> Caps;
@@ -276,6 +279,16 @@ pub trait Staged {
     /// # Errors
     /// [`Error::Changed`], [`Error::Violation`], [`Error::Timeout`] and others; after one, only `abort` is called.
     fn lock(&mut self) -> Result<Record>;
+
+    /// Hands the transaction over to the engine, which keeps it through a crash until it is committed or aborted, whoever
+    /// asks. Called after `lock`, and only where [`Change::prepare`] announced it: of several transactions either all
+    /// commit or none does, so no one's commit may be what decides.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the engine can not, and others; after one, only `abort` is called.
+    fn prepare(&mut self) -> Result<()> {
+        Err(Error::Unsupported { what: "to change it together with another database in one push".into() })
+    }
 
     /// What it does besides the rows or files that differ: what is altered or rebuilt. Lines for the user, known once it is
     /// staged.

@@ -209,6 +209,7 @@ impl StateRepository {
             next: Recorded { tree: &next, options },
             differs: &differs,
             replace: base.is_none(),
+            prepare: false,
         };
         let description = state.handler.describe(&change, cx).map_err(Error::state(name, "describe"))?;
         let summary = if description.summary.is_empty() { "files rewritten" } else { &description.summary };

@@ -20,6 +20,7 @@
 //!     progress: Arc::new(Silent),
 //!     cancel: Cancel::new(),
 //!     waits: Waits::default(),
+//!     attendant: None,
 //! })
 //! .unwrap();
 //! repository.bind("main").unwrap();
@@ -28,6 +29,7 @@
 //!
 //! The program `examples/host` serves such a repository to git on this machine, with a kind of state of its own.
 
+mod attendant;
 mod config;
 mod error;
 mod export;

@@ -8,6 +8,7 @@ use glxc_handlers::{
     Recovered, Staged, StatePath, Tree, differences, failpoint,
 };
 
+use crate::attendant::Attendant;
 use crate::config::{PushPolicy, StateConfig};
 use crate::journal::{self, Journal, RefUpdate, Step};
 use crate::repository::Operation;
@@ -25,6 +26,8 @@ pub(crate) struct Part {
     options: Options,
     differs: Vec<Differs>,
     pub(crate) replace: bool,
+    /// Other states with a transaction change in the same push, so that none of them may decide.
+    prepare: bool,
     /// What is live now is in no commit, and is kept as one before it is replaced.
     pub(crate) keep: bool,
     direction: Direction,
@@ -38,12 +41,24 @@ impl Part {
             next: Recorded { tree: &self.next, options: &self.options },
             differs: &self.differs,
             replace: self.replace,
+            prepare: self.prepare,
         }
     }
 
     fn is_transactional(&self) -> bool {
         self.handler.caps().commit == Commit::Transactional
     }
+
+    /// Whether its own commit decides the push.
+    fn decides(&self) -> bool {
+        self.is_transactional() && !self.prepare
+    }
+}
+
+/// Of several transactions none decides: each is prepared, and the journal decides.
+fn prepare_several(parts: &mut [Part]) {
+    let several = parts.iter().filter(|part| part.is_transactional()).count() > 1;
+    parts.iter_mut().for_each(|part| part.prepare = several && part.is_transactional());
 }
 
 /// How far a push came when it failed.
@@ -253,11 +268,7 @@ impl StateRepository {
                 parts.push(part);
             }
         }
-        let transactional: Vec<_> = parts.iter().filter(|part| part.is_transactional()).map(|p| &*p.name).collect();
-        if transactional.len() > 1 {
-            let names = transactional.join(", ");
-            return Err(Error::Refused(format!("several databases changed ({names}): push their changes one by one")));
-        }
+        prepare_several(&mut parts);
         Ok(parts)
     }
 
@@ -308,6 +319,7 @@ impl StateRepository {
             options: state.settings.options.clone(),
             differs,
             replace: false,
+            prepare: false,
             keep: false,
             direction: state.settings.direction,
         }))
@@ -388,14 +400,15 @@ impl StateRepository {
             Error::point("locked")?;
         }
         self.check_refs_movable(refs)?;
+        let attendant = self.prepare(&mut staged)?;
         if self.parts.cancel.is_cancelled() {
             return Err(Error::Cancelled.into());
         }
         journal.add(&Step::Intent { records: records.clone() })?;
         Error::point("decide")?;
-        // With a transactional state its own commit is the decision, so it goes first.
+        // With one transactional state its own commit is the decision, so it goes first.
         staged.sort_by_key(|(part, _)| !part.is_transactional());
-        if !parts.iter().any(Part::is_transactional) {
+        if !parts.iter().any(Part::decides) {
             journal.add(&Step::Decided)?;
         }
         let mut staged = staged.into_iter();
@@ -407,6 +420,8 @@ impl StateRepository {
                 if matches!(failed, Failed::Unfinished(_)) {
                     // It is as after a kill: nobody may abort the others, whose outcome is that of this one.
                     staged.for_each(std::mem::forget);
+                    // Nor may what is prepared stay when this process ends.
+                    std::mem::forget(attendant);
                 }
                 return Err(failed);
             }
@@ -415,6 +430,23 @@ impl StateRepository {
         self.move_refs(refs).map_err(Failed::Unfinished)?;
         Error::point("refs moved").map_err(Failed::Unfinished)?;
         journal.add(&Step::Ref).map_err(Failed::Unfinished)
+    }
+
+    /// Has each of several transactions prepared. What is prepared keeps its locks when this process dies, so another one
+    /// waits for that from here on.
+    fn prepare(&self, staged: &mut [(&Part, Box<dyn Staged + '_>)]) -> Result<Option<Attendant>> {
+        let mut prepared = staged.iter_mut().filter(|(part, _)| part.prepare).peekable();
+        if prepared.peek().is_none() {
+            return Ok(None);
+        }
+        let attendant = self.parts.attendant.as_deref().map(Attendant::start).transpose()?;
+        for (part, one) in prepared {
+            let _span = tracing::debug_span!("prepare", state = part.name).entered();
+            Error::point("prepare")?;
+            one.prepare().map_err(Error::state(&part.name, "prepare its transaction"))?;
+            Error::point("prepared")?;
+        }
+        Ok(attendant)
     }
 
     pub(crate) fn describe(&self, part: &Part, change: &Change<'_>, operation: &Operation) -> Result<Description> {
@@ -446,10 +478,9 @@ impl StateRepository {
             }
             Err(error) => Error::state(&part.name, "commit")(error),
         };
-        let transactional = part.is_transactional();
-        let decision = if transactional { Decision::Ask } else { Decision::Commit };
+        let decision = if part.decides() { Decision::Ask } else { Decision::Commit };
         match self.recover_part(operation, part, record.map(Record).as_ref(), decision) {
-            Ok(false) if transactional => Err(Failed::Declined(error)),
+            Ok(false) if part.decides() => Err(Failed::Declined(error)),
             Ok(_) => Ok(()),
             Err(_) => Err(Failed::Unfinished(error)),
         }
@@ -585,6 +616,7 @@ impl StateRepository {
             part.replace = planned.replace;
             parts.push(part);
         }
+        prepare_several(&mut parts);
         Ok(parts)
     }
 
@@ -598,8 +630,8 @@ impl StateRepository {
         };
         let mut decided = interrupted.decided || !interrupted.done.is_empty();
         let mut done: BTreeSet<&str> = interrupted.done.iter().map(String::as_str).collect();
-        let transactional = parts.iter().find(|part| part.is_transactional());
-        if let (false, Some(_), Some(part)) = (decided, &interrupted.records, transactional) {
+        let decides = parts.iter().find(|part| part.decides());
+        if let (false, Some(_), Some(part)) = (decided, &interrupted.records, decides) {
             decided = self.recover_part(operation, part, record(part).as_ref(), Decision::Ask)?;
             if decided {
                 journal.add(&Step::Done { state: part.name.clone() })?;

@@ -1,5 +1,6 @@
 //! The state repository: a bare repository in the container, and what surrounds it.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -74,6 +75,10 @@ pub struct Parts {
     pub cancel: Cancel,
     /// How long to wait.
     pub waits: Waits,
+    /// A program and its arguments that reads its standard input to the end and calls [`StateRepository::recover`] then.
+    /// While several databases have prepared their parts of a push, and keep locks for it, it runs beside this process, so
+    /// that they do not wait for the next contact where this process dies. Without one they do.
+    pub attendant: Option<Vec<OsString>>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -123,9 +128,7 @@ impl StateRepository {
 
     /// The same repository, with git's own view of a push's quarantine.
     #[must_use]
-    pub fn with_git_environment(
-        mut self, environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
-    ) -> Self {
+    pub fn with_git_environment(mut self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         self.git = self.git.with_environment(environment);
         self
     }

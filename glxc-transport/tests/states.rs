@@ -152,21 +152,60 @@ fn settings_reach_the_handler_without_a_change_of_files() {
 }
 
 #[test]
-fn two_transactional_states_are_pushed_one_by_one() {
-    let world = World::new();
-    world.config(&["kv", "two"]);
-    world.commit("no files yet");
+fn two_transactional_states_change_together() {
+    let world = World::two();
+    world.calls();
     world.push().accepted();
-    world.write_live("kv", "a\t1\n");
-    world.write_live("two", "a\t1\n");
-    world.pull().accepted();
+    let both = || (world.live("kv"), world.live("two"));
+    assert_eq!(both(), ("a\t2\n".into(), "a\t2\n".into()));
+    let calls = world.calls();
+    let at = |wanted: &str| calls.iter().position(|call| call == wanted).unwrap();
+    assert!(at("two locked") < at("kv prepare") && at("two prepared") < at("kv commit"), "{calls:?}");
+    // One of them alone needs no more than its own commit.
+    world.write("data/kv/keys.tsv", "a\t3\n");
+    world.commit("one");
+    world.push().accepted();
+    assert!(!world.calls().contains(&"kv prepare".to_owned()));
+    world.write_live("two", "a\tapplication\n");
     for name in ["kv", "two"] {
-        world.write(&format!("data/{name}/keys.tsv"), "a\t2\n");
+        world.write(&format!("data/{name}/keys.tsv"), "a\t4\n");
     }
-    world.commit("both");
-    world.push().declined("several databases changed (kv, two)");
-    assert_eq!((world.live("kv"), world.live("two")), ("a\t1\n".into(), "a\t1\n".into()));
+    world.commit("both, and the application has one of them");
+    world.push().declined("changed meanwhile");
+    assert_eq!(both(), ("a\t3\n".into(), "a\tapplication\n".into()));
     world.assert_nothing_left();
+}
+
+#[test]
+fn two_transactional_states_change_together_whatever_dies() {
+    let points = ["lock", "locked", "prepare", "prepared", "commit", "committed"];
+    let (mut old, mut new) = (0, 0);
+    for (name, point) in ["kv", "two"].into_iter().flat_map(|name| points.map(|point| (name, point))) {
+        for action in ["kill", "fail"] {
+            let world = World::two();
+            let context = format!("{name} {point} {action}");
+            world.set_faults(&[&context]);
+            let said = world.push();
+            assert_eq!(world.faults_left(), 0, "{context}");
+            let prepared = point == "prepared" || point.starts_with("commit") || name == "two" && point == "prepare";
+            if action == "kill" && prepared {
+                // Nobody comes by: what was started beside the push settles it.
+                world.wait_until_settled();
+            } else {
+                world.git(&["fetch", "demo"]).accepted();
+            }
+            let (kv, two) = (world.live("kv"), world.live("two"));
+            assert_eq!(kv, two, "{context}: {}", said.text);
+            let happened = kv == "a\t2\n";
+            assert_eq!(happened, point.starts_with("commit"), "{context}: {}", said.text);
+            world.git(&["fetch", "demo"]).accepted();
+            let main = world.git(&["rev-parse", "main"]).accepted();
+            assert_eq!(world.main_in_container() == main.trim(), happened, "{context}");
+            world.assert_nothing_left();
+            *if happened { &mut new } else { &mut old } += 1;
+        }
+    }
+    assert_eq!((old, new), (16, 8));
 }
 
 #[test]

@@ -17,6 +17,11 @@ handler = "postgresql"
 path = "data/app"
 database = "app"
 
+[state.second]
+handler = "postgresql"
+path = "data/second"
+database = "second"
+
 [state.uploads]
 handler = "files"
 path = "data/uploads"
@@ -27,6 +32,15 @@ const SQL: &str = "CREATE TABLE item (id bigint PRIMARY KEY, value text NOT NULL
                    CREATE TABLE part (id bigint PRIMARY KEY, item bigint NOT NULL REFERENCES item); \
                    INSERT INTO item SELECT n, 'v0' FROM generate_series(1, 2000) n; \
                    INSERT INTO part SELECT n, n FROM generate_series(1, 2000) n";
+
+const SETUP: &str = "sysconf_require_packages postgresql procps
+mkdir -p /srv/uploads
+prepared=/etc/postgresql/15/main/conf.d/prepared.conf
+if ! test -e $prepared; then
+    echo 'max_prepared_transactions = 8' > $prepared
+    systemctl restart postgresql
+fi
+";
 
 /// What dies, or breaks, at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,16 +96,23 @@ struct Tally {
     units: u32,
 }
 
+/// A row of either database, two files, and one of the system's configuration.
+type Values = [String; 5];
+
 /// What is live, and what is agreed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
-    values: Vec<String>,
+    values: Values,
     main: String,
 }
 
 struct Faults {
     world: World,
     number: u32,
+    /// What is live.
+    old: Values,
+    /// What the repository has.
+    new: Values,
     tally: Tally,
 }
 
@@ -101,32 +122,49 @@ impl Faults {
         world.glxc(&["init", &name]).accepted();
         world.write("glxc.toml", CONFIG);
         world.write("sysconf/actual/deps", "sysconf.base\n");
-        world.write("sysconf/actual/setup.rc", "sysconf_require_packages postgresql procps\nmkdir -p /srv/uploads\n");
+        world.write("sysconf/actual/setup.rc", SETUP);
         world.write("sysconf/actual/ready.rc", "cat /etc/motd > /srv/ready\n");
         world.write("sysconf/actual/tree/etc/motd", "v0\n");
         world.commit("an empty machine");
         world.push().accepted();
-        world.psql("postgres", "CREATE DATABASE app TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'").accepted();
-        world.psql("app", SQL).accepted();
+        for database in ["app", "second"] {
+            let create = format!("CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'");
+            world.psql("postgres", &create).accepted();
+            world.psql(database, SQL).accepted();
+        }
         world
             .exec("echo v0 > /srv/uploads/one; echo v0 > /srv/uploads/two; mkdir -p /var/lib/glxc/failpoints")
             .accepted();
         world.pull().accepted();
-        Faults { world, number: 0, tally: Tally::default() }
+        let [old, new] = [(); 2].map(|()| ["v0"; 5].map(String::from));
+        Faults { world, number: 0, old, new, tally: Tally::default() }
     }
 
-    /// Edits everything in the repository: a row, two files, the system's configuration.
-    fn edit(&mut self) {
-        let (old, new) = (format!("v{}", self.number), format!("v{}", self.number + 1));
+    /// Everything has a new value, which is told; the second database only if `both` do.
+    fn renew(&mut self, both: bool) -> String {
         self.number += 1;
+        let value = format!("v{}", self.number);
+        self.old = self.new.clone();
+        for (at, new) in self.new.iter_mut().enumerate().filter(|(at, _)| both || *at != 1) {
+            assert_eq!(*new, self.old[at]);
+            new.clone_from(&value);
+        }
+        value
+    }
+
+    /// Edits everything in the repository.
+    fn edit(&mut self, both: bool) {
+        let new = self.renew(both);
         let world = &self.world;
-        let rows = world.git(&["ls-files", "data/app/data/public.item/"]).accepted();
-        let rows = rows.lines().next().unwrap();
-        let text = world.read(rows);
-        let line = text.lines().find(|line| line.starts_with("7\t")).unwrap();
-        world.replace(rows, &format!("\n{line}\n"), &format!("\n7\t{new}\n"));
+        for state in ["app", "second"].iter().take(if both { 2 } else { 1 }) {
+            let rows = world.git(&["ls-files", &format!("data/{state}/data/public.item/")]).accepted();
+            let rows = rows.lines().next().unwrap();
+            let text = world.read(rows);
+            let line = text.lines().find(|line| line.starts_with("7\t")).unwrap();
+            world.replace(rows, &format!("\n{line}\n"), &format!("\n7\t{new}\n"));
+        }
         for file in ["data/uploads/files/one", "data/uploads/files/two", "sysconf/actual/tree/etc/motd"] {
-            assert_eq!(world.read(file), format!("{old}\n"));
+            assert_eq!(world.read(file), format!("{}\n", self.old[2]));
             world.write(file, &format!("{new}\n"));
         }
         world.commit(&new);
@@ -134,8 +172,7 @@ impl Faults {
 
     /// Changes everything live, as the application would.
     fn change_live(&mut self) {
-        self.number += 1;
-        let value = format!("v{}", self.number);
+        let value = self.renew(false);
         self.world.psql("app", &format!("UPDATE item SET value = '{value}' WHERE id = 7")).accepted();
         self.world
             .exec(&format!("for file in /srv/uploads/one /srv/uploads/two /etc/motd; do echo {value} > $file; done"))
@@ -150,7 +187,9 @@ impl Faults {
                UNION ALL SELECT 'backend ' || application_name FROM pg_stat_activity WHERE application_name LIKE 'glxc%' \
                UNION ALL SELECT 'transaction ' || gid FROM pg_prepared_xacts";
         let script = format!(
-            "command -v pgrep > /dev/null || exit 1; runuser -u postgres -- psql -XAtq -d app -c \"SELECT value FROM item WHERE id = 7\" -c \"{LEFT}\" || exit 1; \
+            "command -v pgrep > /dev/null || exit 1; for database in app second; do \
+                 runuser -u postgres -- psql -XAtq -d $database -c \"SELECT value FROM item WHERE id = 7\" -c \"{LEFT}\" \
+                 || exit 1; done; \
              cat /srv/uploads/one /srv/uploads/two /etc/motd; git --git-dir=/var/lib/glxc/repo.git rev-parse main; \
              cd /var/lib/glxc; ls -A op scratch check | grep -v ':$' | grep .; ls journal 2>/dev/null; ls -A /srv/uploads | grep glxc; \
              git --git-dir=repo.git for-each-ref 'refs/glxc/**'; pgrep -fl '[g]lxc git-remote|[p]roc-receive|[r]eceive-pack'; true"
@@ -159,18 +198,14 @@ impl Faults {
         let lines = loop {
             let text = self.world.exec(&script).accepted();
             let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            if lines.len() == 5 {
+            if lines.len() == 6 {
                 break lines;
             }
             // A process that was told to end may take a moment.
             assert!(Instant::now() < until, "{context}: something is left:\n{text}");
         };
         let (main, values) = lines.split_last().unwrap();
-        Seen { values: values.to_vec(), main: main.clone() }
-    }
-
-    fn all(&self, number: u32) -> Vec<String> {
-        vec![format!("v{number}"); 4]
+        Seen { values: values.to_vec().try_into().unwrap(), main: main.clone() }
     }
 
     /// Forgets the hits so far and arms the next ones.
@@ -257,7 +292,7 @@ impl Faults {
     }
 
     /// The unit at the container's start has settled everything before anybody came by; it ran no scripts.
-    fn check_unit(&mut self, before: u32, context: &str) {
+    fn check_unit(&mut self, context: &str) {
         let ended = "systemctl show -P ExecMainExitTimestampMonotonic glxc-recover";
         let until = Instant::now() + Duration::from_secs(60);
         while self.world.exec(ended).accepted().trim() == "0" {
@@ -265,44 +300,67 @@ impl Faults {
             std::thread::sleep(Duration::from_millis(50));
         }
         assert_eq!(self.world.exec("systemctl show -P Result glxc-recover").accepted(), "success\n", "{context}");
-        let script = "runuser -u postgres -- psql -XAtq -d app -c 'SELECT value FROM item WHERE id = 7' && \
+        let script = "for database in app second; do \
+                      runuser -u postgres -- psql -XAtq -d $database -c 'SELECT value FROM item WHERE id = 7'; done; \
                       cat /srv/uploads/one /srv/uploads/two /etc/motd; ls /var/lib/glxc/journal 2>/dev/null; cat /srv/ready";
         let text = self.world.exec(script).accepted();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let ready = lines.pop().unwrap();
         let pending = lines.pop_if(|line| line.ends_with("journal")).is_some();
-        let happened = lines == self.all(self.number);
-        assert!(happened || lines == self.all(before), "{context}: the unit left {text}");
+        let happened = lines == self.new;
+        assert!(happened || lines == self.old, "{context}: the unit left {text}");
         assert!(!pending || happened, "{context}: only `ready.rc` is left to the next contact: {text}");
-        assert!(!pending || ready != format!("v{}", self.number), "{context}: the unit runs no scripts: {text}");
+        assert!(!pending || ready != self.new[4], "{context}: the unit runs no scripts: {text}");
         self.tally.units += 1;
     }
 
     /// One fault in a push of everything. The next contact, and the next push, work.
-    fn push(&mut self, options: &[&str], hit: usize, name: &str, kind: Kind) {
-        self.edit();
-        let context = format!("push {options:?}, hit {hit} ({name}), {kind:?}");
-        let before = self.number - 1;
+    fn push(&mut self, what: &'static str, options: &[&str], hit: usize, name: &str, kind: Kind) {
+        self.edit(what == "both");
+        let context = format!("{what}, hit {hit} ({name}), {kind:?}");
         let remote = self.world.name.clone();
         let arguments = [&["push"], options, &[&remote, "main"]].concat();
         let said_done = self.strike(&arguments, hit, kind, &context);
         let hits = self.hits();
         assert!(hits.len() >= hit && hits[hit - 1] == name, "{context}: {hits:?}");
         if kind == Kind::Container {
-            self.check_unit(before, &context);
+            self.check_unit(&context);
         }
         self.world.git(&["fetch", &remote]).accepted();
         let seen = self.look(&context);
-        let happened = seen.values == self.all(self.number);
-        assert!(happened || seen.values == self.all(before), "{context}: neither old nor new: {seen:?}");
+        let happened = seen.values == self.new;
+        assert!(happened || seen.values == self.old, "{context}: neither old nor new: {seen:?}");
         assert_eq!(seen.main == self.world.head(), happened, "{context}: refs and data differ: {seen:?}");
         assert!(happened || !said_done, "{context}: git was told that it worked");
-        self.count(if options.is_empty() { "push" } else { "load" }, kind, happened);
+        self.count(what, kind, happened);
         if !happened {
             let next = self.world.git(&arguments);
             assert!(next.ok, "{context}: the next push: {}", next.stderr);
             let seen = self.look(&context);
-            assert_eq!((seen.values, seen.main), (self.all(self.number), self.world.head()), "{context}");
+            assert_eq!((seen.values, seen.main), (self.new.clone(), self.world.head()), "{context}");
+        }
+    }
+
+    /// A push of two databases dies, and nobody comes by: what they prepared keeps no lock for long.
+    fn attended(&mut self, hit: usize, name: &str) {
+        self.edit(true);
+        let remote = self.world.name.clone();
+        assert!(!self.strike(&["push", &remote, "main"], hit, Kind::Guest, name), "{name}");
+        let left = || self.world.psql("app", "SELECT count(*) FROM pg_prepared_xacts").accepted();
+        let until = Instant::now() + Duration::from_secs(20);
+        while left().trim() != "0" {
+            assert!(Instant::now() < until, "{name}: what is prepared stays");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let item = "SELECT value FROM item WHERE id = 7";
+        let live = ["app", "second"].map(|database| self.world.psql(database, item).accepted().trim().to_owned());
+        let wanted = if name == "committed" { &self.new } else { &self.old };
+        assert_eq!(live[..], wanted[..2], "{name}");
+        let hits = self.hits();
+        assert_eq!(hits[hit - 1], name, "{hits:?}");
+        self.world.git(&["fetch", &remote]).accepted();
+        if self.look(name).values == self.old {
+            self.world.push().accepted();
         }
     }
 
@@ -318,14 +376,14 @@ impl Faults {
         let main = self.world.exec("git --git-dir=/var/lib/glxc/repo.git rev-parse main").accepted();
         self.world.pull().accepted();
         let seen = self.look(&context);
-        assert_eq!((seen.values, seen.main), (self.all(self.number), self.world.head()), "{context}");
-        assert_eq!(self.world.read("data/uploads/files/one"), format!("v{}\n", self.number), "{context}");
+        assert_eq!((seen.values, seen.main), (self.new.clone(), self.world.head()), "{context}");
+        assert_eq!(self.world.read("data/uploads/files/one"), format!("{}\n", self.new[2]), "{context}");
         self.count("pull", kind, main.trim() != before);
     }
 
     /// A push is killed, and so is its recovery, at every point.
     fn recovery(&mut self, hit: usize, name: &str, step: usize) -> bool {
-        self.edit();
+        self.edit(false);
         let context = format!("recovery, hit {hit} ({name}), killed {step} hits later");
         let remote = self.world.name.clone();
         self.arm(&format!("{hit} kill\\n{} kill\\n", hit + step));
@@ -335,8 +393,8 @@ impl Faults {
         assert_eq!(hits.len() == hit + step, interrupted, "{context}: {hits:?}");
         self.world.git(&["fetch", &remote]).accepted();
         let seen = self.look(&context);
-        let happened = seen.values == self.all(self.number);
-        assert!(happened || seen.values == self.all(self.number - 1), "{context}: neither old nor new: {seen:?}");
+        let happened = seen.values == self.new;
+        assert!(happened || seen.values == self.old, "{context}: neither old nor new: {seen:?}");
         assert_eq!(seen.main == self.world.head(), happened, "{context}: refs and data differ: {seen:?}");
         self.count("recovery", Kind::Guest, happened);
         if !happened {
@@ -364,29 +422,45 @@ fn every_point_is_survived() {
     let mut faults = Faults::new(world);
     let rounds: usize = scaled(1);
     let remote = faults.world.name.clone();
-    faults.edit();
+    faults.edit(false);
     let push = faults.trace(&["push", &remote, "main"]);
     faults.change_live();
     let pull = faults.trace(&["fetch", &remote]);
     faults.world.pull().accepted();
-    faults.edit();
+    faults.edit(false);
     let load = faults.trace(&["push", "-o", "replace=app", &remote, "main"]);
-    assert_eq!(faults.look("undisturbed").values, faults.all(faults.number));
+    faults.edit(true);
+    let both = faults.trace(&["push", &remote, "main"]);
+    assert_eq!(faults.look("undisturbed").values, faults.new);
+    let first = |of: &[String], point: &str| of.iter().position(|name| name == point).unwrap();
     for round in 0..rounds {
         for (at, name) in push.iter().enumerate() {
             // Killing the container takes longest, so it has every 15th point of a round.
             let kind = if at % 15 == 7 + round % 7 { Kind::Container } else { KINDS[(at + round) % 6] };
-            faults.push(&[], at + 1, name, kind);
+            faults.push("push", &[], at + 1, name, kind);
         }
         for (at, name) in pull.iter().enumerate() {
             faults.pull(at + 1, name, KINDS[(at + round) % 6]);
         }
         let only_loads = |name: &str| name.starts_with("postgresql") || name.starts_with("commit");
         for (at, name) in load.iter().enumerate().filter(|(_, name)| only_loads(name)) {
-            faults.push(&["-o", "replace=app"], at + 1, name, KINDS[(at + round) % 6]);
+            faults.push("load", &["-o", "replace=app"], at + 1, name, KINDS[(at + round) % 6]);
+        }
+        let (from, to) = (first(&both, "prepare"), first(&both, "refs"));
+        for (at, name) in both.iter().enumerate().take(to).skip(from) {
+            faults.push(
+                "both",
+                &[],
+                at + 1,
+                name,
+                if name == "decide" { Kind::Container } else { KINDS[(at + round) % 6] },
+            );
+        }
+        for point in ["prepared", "committed"] {
+            faults.attended(first(&both, point) + 1, point);
         }
         for point in ["decide", "committed"] {
-            let hit = push.iter().position(|name| name == point).unwrap() + 1;
+            let hit = first(&push, point) + 1;
             let steps = (1..60).take_while(|step| faults.recovery(hit, point, *step)).count();
             assert!(steps > 5, "{point}: a recovery has more than {steps} points");
         }
@@ -399,7 +473,7 @@ fn every_point_is_survived() {
     let points = points();
     let never: Vec<_> = points.iter().filter(|point| !faults.tally.hit.contains(*point)).collect();
     assert!(never.is_empty(), "never hit: {never:?}");
-    for what in ["push", "load", "pull", "recovery"] {
+    for what in ["push", "load", "both", "pull", "recovery"] {
         for outcome in ["old", "new"] {
             assert!(faults.tally.outcomes.contains_key(&(what, outcome)), "{what}: {outcome} was never seen");
         }

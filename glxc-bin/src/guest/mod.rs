@@ -80,6 +80,7 @@ fn run(program: &Path, arguments: &[OsString], registry: Registry) -> Result<Exi
         (Some("proc-receive"), _) => proc_receive(registry),
         (_, ["git-remote-command", service @ ("upload-pack" | "receive-pack")]) => serve(service, registry),
         (_, ["recover"]) => done(open(registry)?.recover()?),
+        (_, ["attend"]) => attend(registry),
         (_, ["main"]) => main_commit(&open(registry)?),
         (_, ["config"]) => show(&open(registry)?, &["show", "HEAD:glxc.toml"]),
         (_, ["bundle"]) => bundle(&open(registry)?),
@@ -123,6 +124,7 @@ fn open(registry: Registry) -> Result<StateRepository> {
         progress,
         cancel,
         waits: Waits::default(),
+        attendant: Some(vec![std::env::current_exe()?.into(), "attend".into()]),
     })?)
 }
 
@@ -213,6 +215,12 @@ fn pre_receive(registry: Registry) -> Result<ExitCode> {
 fn proc_receive(registry: Registry) -> Result<ExitCode> {
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
     done(glxc_transport::proc_receive(&open(registry)?, &mut stdin().lock(), &mut stdout().lock())?)
+}
+
+/// Recovers once the process that holds the other end of standard input is gone.
+fn attend(registry: Registry) -> Result<ExitCode> {
+    std::io::copy(&mut stdin(), &mut std::io::sink())?;
+    done(open(registry)?.recover()?)
 }
 
 /// Prints the commit that was agreed on last; nothing where nothing was pushed yet.

@@ -140,10 +140,19 @@ impl<'s> Bench<'s> {
     pub(super) fn with_change<T>(
         &self, base: Option<&MemoryTree>, next: &MemoryTree, replace: bool, act: impl FnOnce(&Change<'_>) -> T,
     ) -> T {
+        self.with_prepared(base, next, replace, false, act)
+    }
+
+    /// Calls with a change that is to be prepared, or not.
+    pub(super) fn with_prepared<T>(
+        &self, base: Option<&MemoryTree>, next: &MemoryTree, replace: bool, prepare: bool,
+        act: impl FnOnce(&Change<'_>) -> T,
+    ) -> T {
         let recorded = |tree| Recorded { tree, options: &self.options };
         let base: Option<&dyn Tree> = base.map(|tree| tree as &dyn Tree);
         let differs = differences(base, Some(next));
-        act(&Change { op: &self.op, base: base.map(recorded), next: recorded(next), differs: &differs, replace })
+        let base = base.map(recorded);
+        act(&Change { op: &self.op, base, next: recorded(next), differs: &differs, replace, prepare })
     }
 
     /// A whole import; what failed is aborted.

@@ -257,6 +257,11 @@ impl Staged for StagedMemory<'_> {
         }
     }
 
+    fn prepare(&mut self) -> Result<()> {
+        // What is staged is in the store, which outlives any program.
+        Ok(())
+    }
+
     fn commit(self: Box<Self>) -> Result<Committed> {
         let edits = self.handler.store.lock().staged.remove(self.change.op.as_str()).unwrap_or_default();
         Ok(self.handler.redo_edits(self.change.op, edits))

@@ -154,7 +154,7 @@ impl fmt::Display for Report {
 pub type Promise = fn(&dyn Subject) -> Outcome;
 
 /// Every promise by its name.
-pub const PROMISES: [(&str, Promise); 15] = [
+pub const PROMISES: [(&str, Promise); 16] = [
     ("determinism", determinism),
     ("round trip", round_trip),
     ("difference", difference),
@@ -163,6 +163,7 @@ pub const PROMISES: [(&str, Promise); 15] = [
     ("abort without a trace", abort_without_a_trace),
     ("kill before the decision", kill_before_the_decision),
     ("kill after the decision", kill_after_the_decision),
+    ("prepared", prepared),
     ("late writes stay", late_writes_stay),
     ("hostile trees", hostile_trees),
     ("empty is not absent", empty_is_not_absent),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::bench::{Bench, Result, broken, fine, must};
 use super::{Edit, Kept, Outcome, Subject, Variant};
 use crate::{
-    Cancel, Commit, Decision, Error, Live, MemoryTree, Mode, Record, Recovered, Result as Answer, Sink, Staged,
+    Cancel, Change, Commit, Decision, Error, Live, MemoryTree, Mode, Record, Recovered, Result as Answer, Sink, Staged,
     StatePath, Tree, Unit,
 };
 
@@ -199,6 +199,70 @@ pub fn kill_after_the_decision(subject: &dyn Subject) -> Outcome {
         must(subject.live() == later, "a further recovery overwrites what was written since")?;
     }
     Ok(Kept::Yes)
+}
+
+/// What is prepared waits for its end, whoever brings it: nothing of it is visible before, and a commit, an abort or a
+/// recovery, by this program or after a kill, does what it says.
+pub fn prepared(subject: &dyn Subject) -> Outcome {
+    if subject.handler().caps().commit != Commit::Transactional {
+        return Ok(Kept::NotMade);
+    }
+    let (base, next) = Bench::new(subject)?.base_and_next()?;
+    let before = subject.live();
+    let look = Bench::new(subject)?.look_of(Variant::Next);
+    let ends = [Prepared::Commits, Prepared::Aborts, Prepared::Drops, Prepared::Dies(true), Prepared::Dies(false)];
+    for (replace, end) in [false, true].into_iter().flat_map(|replace| ends.map(|end| (replace, end))) {
+        subject.set(Variant::Base);
+        let bench = Bench::new(subject)?;
+        let from = (!replace).then_some(&base);
+        let answer = bench.with_prepared(from, &next, replace, true, |change| end_prepared(&bench, change, end))?;
+        match answer {
+            Err(Error::Unsupported { .. }) => return Ok(Kept::NotMade),
+            other => fine(other, &format!("a prepared import ({end:?})"))?,
+        }
+        let happened = matches!(end, Prepared::Commits | Prepared::Dies(true));
+        bench.untouched(if happened { &look } else { &before }, &format!("a prepared import ({end:?})"))?;
+        let wanted = if happened { &next } else { &base };
+        must(bench.export(None)? == *wanted, &format!("the files differ after a prepared import ({end:?})"))?;
+    }
+    Ok(Kept::Yes)
+}
+
+/// How what was prepared ends.
+#[derive(Clone, Copy, Debug)]
+enum Prepared {
+    Commits,
+    Aborts,
+    Drops,
+    /// The program dies; whether it had been decided that it happens.
+    Dies(bool),
+}
+
+fn end_prepared(bench: &Bench<'_>, change: &Change<'_>, end: Prepared) -> Result<Answer<()>> {
+    let (subject, cx) = (bench.subject, bench.cx());
+    let handler = subject.handler();
+    let mut staged = fine(handler.stage(change, &cx), "stage what is to be prepared")?;
+    let record = fine(staged.lock(), "lock")?;
+    if let Err(error) = staged.prepare() {
+        return Ok(staged.abort().and(Err(error)));
+    }
+    match end {
+        Prepared::Commits => return Ok(staged.commit().and_then(|_| handler.clear(change.op, &cx))),
+        Prepared::Aborts => return Ok(staged.abort()),
+        Prepared::Drops => drop(staged),
+        Prepared::Dies(decided) => {
+            std::mem::forget(staged);
+            subject.kill();
+            let decision = if decided { Decision::Commit } else { Decision::Abort };
+            for time in 1..=2 {
+                let recovered = fine(subject.handler().recover(change, Some(&record), decision, &cx), "recover")?;
+                let is = matches!(recovered, Recovered::Committed(_));
+                must(is == decided, &format!("recovery number {time} with {decision:?} answers {recovered:?}"))?;
+            }
+            fine(subject.handler().clear(change.op, &cx), "clear")?;
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// What the application wrote between a kill and the recovery stays and is reported, where items are done again.

@@ -3,7 +3,7 @@
 use super::schema::{Model, Table};
 use super::session::{Session, brief, code, server_error};
 use super::sql::{ident, list};
-use super::staging::{Files, Staging, input};
+use super::staging::{Files, Room, Staging, input};
 use super::table::printed;
 use crate::{Error, Result, text};
 
@@ -12,6 +12,8 @@ use crate::{Error, Result, text};
 pub(super) struct Touched {
     /// Its place in the order of locks, which numbers its staging tables.
     pub number: usize,
+    /// Where those are.
+    pub room: Room,
     /// `schema.name` as in messages and, quoted, in SQL.
     pub qualified: String,
     /// The rows of base that differ, where the table is there before the push.
@@ -59,7 +61,7 @@ impl Conflicts {
 
 impl Touched {
     fn kept_name(&self) -> String {
-        format!("pg_temp.kept_{}", self.number)
+        self.room.table(&format!("kept_{}", self.number))
     }
 
     /// Whether both sides are keyed alike, so that changes have a row on either side.
@@ -194,8 +196,9 @@ impl Touched {
         });
         let join = keyed.has_key("t", |number| format!("p.k{number}"));
         let sql = format!(
-            "CREATE TEMPORARY TABLE kept_{} AS SELECT p.n, {kept} FROM ({pairs}) p JOIN ONLY {} t ON {join}",
-            self.number, self.qualified
+            "{} AS SELECT p.n, {kept} FROM ({pairs}) p JOIN ONLY {} t ON {join}",
+            self.room.create(&format!("kept_{}", self.number)),
+            self.qualified
         );
         session.run(&format!("keep values of {}", self.qualified), &sql)
     }

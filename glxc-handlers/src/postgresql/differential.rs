@@ -9,13 +9,13 @@ use super::apply::{Conflicts, Kept, Touched, insert_target};
 use super::definition::{Definition, Goal};
 use super::foreign_keys;
 use super::layout::rows_folders;
-use super::recover::{done_schema, session_name};
+use super::recover::{done_schema, drop_schema, require_prepared, session_name};
 use super::schema::{Column, Model, Table, TableKind};
 use super::sequences::{self, Position};
 use super::session::{Session, Watch, as_violation, code};
 use super::settings::{Rules, Target};
-use super::sql::ident;
-use super::staging::{Files, Source, Staging};
+use super::sql::{ident, literal};
+use super::staging::{Files, Room, Source, Staging};
 use super::table::{check_header, folder, is_own, missing_rows};
 use super::triggers::Quiet;
 use crate::failpoint::point;
@@ -27,12 +27,19 @@ use crate::{Change, Committed, Cx, Error, Record, Result, Staged, StatePath};
 pub(super) struct Differential<'a> {
     change: &'a Change<'a>,
     cx: &'a Cx<'a>,
+    /// What the session and what it prepares are called.
+    name: String,
     session: Session,
+    room: Room,
     definition: Definition<'a>,
     tables: Vec<TouchedTable>,
     files: Files,
     sequences: Vec<MovedSequence>,
     notes: Vec<String>,
+    /// The name of the prepared transaction, once it is.
+    prepared: Option<String>,
+    /// It was committed or rolled back, or `recover` has to say what came of it.
+    settled: bool,
 }
 
 /// A table whose rows differ, and where.
@@ -67,13 +74,28 @@ struct MovedSequence {
 }
 
 impl<'a> Differential<'a> {
-    /// Reads what differs and loads it into temporary tables.
+    /// Reads what differs and loads it into staging tables.
     pub fn stage(target: &'a Target, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
-        let mut session = Session::connect(target, &target.database, &session_name(target, change.op))?;
+        let name = session_name(target, change.op);
+        let mut session = Session::connect(target, &target.database, &name)?;
         let definition = Definition::read(&mut session, target, change)?;
-        let (tables, files, notes) = Default::default();
+        let (tables, files, notes, prepared, settled) = Default::default();
         let sequences = moved_sequences(change, cx)?;
-        let mut staged = Differential { change, cx, session, definition, tables, files, sequences, notes };
+        let room = make_room(&mut session, change)?;
+        let mut staged = Differential {
+            change,
+            cx,
+            name,
+            session,
+            room,
+            definition,
+            tables,
+            files,
+            sequences,
+            notes,
+            prepared,
+            settled,
+        };
         let watch = Watch::new(&staged.session, cx);
         staged.stage_all(target).map_err(|error| Watch::explain(error, cx))?;
         point("postgresql staged")?;
@@ -144,12 +166,12 @@ impl<'a> Differential<'a> {
         let (mut old, mut new) = (None, None);
         let header = after.header.clone().or_else(|| before.header.clone()).filter(|_| pair.new.is_some());
         if let (Some(table), Some(columns)) = (&pair.old, before.header.as_ref().or(after.header.as_ref())) {
-            let staging = Staging::create(&mut self.session, format!("pg_temp.old_{number}"), table, columns)?;
+            let staging = Staging::create(&mut self.session, &self.room, &format!("old_{number}"), table, columns)?;
             before.load(&mut self.session, &staging, &self.files)?;
             old = Some(staging);
         }
         if let (Some(table), Some(header), None) = (&pair.new, &header, &self.definition.goal) {
-            let staging = Staging::create(&mut self.session, format!("pg_temp.new_{number}"), table, header)?;
+            let staging = Staging::create(&mut self.session, &self.room, &format!("new_{number}"), table, header)?;
             after.load(&mut self.session, &staging, &self.files)?;
             new = Some(staging);
         }
@@ -162,7 +184,8 @@ impl<'a> Differential<'a> {
             (Some(before), Some(after), Some(header)) => kept(before, after, header),
             _ => Vec::new(),
         };
-        let rows = Touched { number: self.tables.len(), qualified: pair.qualified().to_owned(), old, new, kept };
+        let (number, room) = (self.tables.len(), self.room.clone());
+        let rows = Touched { number, room, qualified: pair.qualified().to_owned(), old, new, kept };
         self.tables.push(TouchedTable { folder: pair.folder, dropped: pair.new.is_none(), header, rows });
     }
 
@@ -242,8 +265,8 @@ impl<'a> Differential<'a> {
         for table in &mut self.tables {
             let (Some(header), Some(goal)) = (&table.header, model.tables.get(&table.rows.qualified)) else { continue };
             let source = Source { change: self.change, folder: &table.folder, cx: self.cx };
-            let name = format!("pg_temp.new_{}", table.rows.number);
-            let staging = Staging::create(&mut self.session, name, goal, header)?;
+            let name = format!("new_{}", table.rows.number);
+            let staging = Staging::create(&mut self.session, &self.room, &name, goal, header)?;
             source.sides(&mut self.files)?.1.load(&mut self.session, &staging, &self.files)?;
             table.rows.new = Some(staging);
         }
@@ -289,6 +312,24 @@ impl<'a> Differential<'a> {
         self.session.run("mark the transaction", &done)?;
         point("postgresql written")
     }
+
+    /// Ends what is not settled yet, and takes the staging tables away.
+    fn undo(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.settled, true) {
+            match self.prepared.take() {
+                Some(name) => self.session.run("roll back what is prepared", &format!("ROLLBACK PREPARED {name}"))?,
+                None => self.session.run("roll back", "ROLLBACK")?,
+            }
+        }
+        self.leave_room()
+    }
+
+    fn leave_room(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.room, Room::Session) {
+            Room::Session => Ok(()),
+            Room::Schema(name) => drop_schema(&mut self.session, &name),
+        }
+    }
 }
 
 impl Staged for Differential<'_> {
@@ -305,21 +346,46 @@ impl Staged for Differential<'_> {
         self.notes.iter().cloned().chain(self.definition.notes()).collect()
     }
 
-    fn commit(mut self: Box<Self>) -> Result<Committed> {
-        self.session.run("commit", "COMMIT")?;
-        Ok(Committed { notes: self.notes() })
+    fn prepare(&mut self) -> Result<()> {
+        let name = literal(&self.name);
+        self.session.run("prepare the transaction", &format!("PREPARE TRANSACTION {name}"))?;
+        self.prepared = Some(name);
+        Ok(())
     }
 
-    /// What was staged is temporary, and what was written is in an open transaction; both end with the session.
-    fn abort(mut self: Box<Self>) -> Result<()> {
-        self.session.run("roll back", "ROLLBACK")
+    fn commit(mut self: Box<Self>) -> Result<Committed> {
+        self.settled = true;
+        match self.prepared.take() {
+            Some(name) => self.session.run("commit what is prepared", &format!("COMMIT PREPARED {name}"))?,
+            None => self.session.run("commit", "COMMIT")?,
+        }
+        let mut notes = self.notes();
+        if let Err(error) = self.leave_room() {
+            notes.push(format!("staging tables are removed later: {error}"));
+        }
+        Ok(Committed { notes })
     }
+
+    fn abort(mut self: Box<Self>) -> Result<()> {
+        self.undo()
+    }
+}
+
+/// Where the staging tables of a change go.
+fn make_room(session: &mut Session, change: &Change<'_>) -> Result<Room> {
+    if !change.prepare {
+        return Ok(Room::Session);
+    }
+    require_prepared(session)?;
+    let schema = Room::schema(change.op);
+    session.run("make room for staging tables", &format!("CREATE SCHEMA {}", ident(&schema)))?;
+    Ok(Room::Schema(schema))
 }
 
 impl Drop for Differential<'_> {
     fn drop(&mut self) {
-        // Closing the session does it too, but a little later. After a commit it does nothing.
-        if let Err(error) = self.session.run("roll back", "ROLLBACK") {
+        // Closing the session would do it too where nothing is prepared, but a little later.
+        if let Err(error) = self.undo() {
             tracing::debug!(%error, "the session ended before the roll back");
         }
     }

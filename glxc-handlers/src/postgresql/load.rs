@@ -12,7 +12,8 @@ use postgres::error::SqlState;
 use super::apply::insert_target;
 use super::layout::{Part, part};
 use super::recover::{
-    done_schema, drop_database, drop_new, keep_roles, make_roles, new_database, old_database, session_name,
+    done_schema, drop_database, drop_new, keep_roles, make_roles, new_database, old_database, require_prepared,
+    session_name,
 };
 use super::schema::{self, Model};
 use super::schema_files::SchemaFiles;
@@ -35,6 +36,8 @@ pub(super) struct Load<'a> {
     maintenance: Session,
     /// In the new database, with the load's transaction open.
     session: Option<Session>,
+    /// The name of the prepared transaction, once it is.
+    prepared: Option<String>,
     /// The new database has its name, or nothing is left of it.
     settled: bool,
 }
@@ -46,7 +49,10 @@ impl<'a> Load<'a> {
         let mut maintenance = Session::maintenance(target, &name)?;
         let files = SchemaFiles::of(change.next.tree)?;
         let database = files.database(&mut maintenance)?;
-        let mut load = Load { target, change, cx, maintenance, session: None, settled: false };
+        if change.prepare {
+            require_prepared(&mut maintenance)?;
+        }
+        let mut load = Load { target, change, cx, maintenance, session: None, prepared: None, settled: false };
         load.refuse_loss(&name)?;
         let model = files.load(target, change.op, &database, &files.paths())?;
         let new = new_database(target, change.op);
@@ -120,7 +126,10 @@ impl<'a> Load<'a> {
     fn clean(&mut self) -> Result<()> {
         self.settled = true;
         self.session = None;
-        self.maintenance.run("roll back", "ROLLBACK")?;
+        match self.prepared.take() {
+            Some(name) => self.maintenance.run("roll back what is prepared", &format!("ROLLBACK PREPARED {name}"))?,
+            None => self.maintenance.run("roll back", "ROLLBACK")?,
+        }
         drop_new(&mut self.maintenance, self.target, self.change.op)
     }
 }
@@ -145,10 +154,20 @@ impl Staged for Load<'_> {
         Ok(Record::default())
     }
 
+    fn prepare(&mut self) -> Result<()> {
+        let name = literal(&session_name(self.target, self.change.op));
+        self.maintenance.run("prepare the transaction", &format!("PREPARE TRANSACTION {name}"))?;
+        self.prepared = Some(name);
+        Ok(())
+    }
+
     fn commit(mut self: Box<Self>) -> Result<Committed> {
         // Whatever happens from here on, `recover` has to say what came of it.
         self.settled = true;
-        self.maintenance.run("commit", "COMMIT")?;
+        match self.prepared.take() {
+            Some(name) => self.maintenance.run("commit what is prepared", &format!("COMMIT PREPARED {name}"))?,
+            None => self.maintenance.run("commit", "COMMIT")?,
+        }
         let mut notes = Vec::new();
         if let Err(error) = keep_roles(&mut self.maintenance, self.change.op) {
             notes.push(format!("the roles that were made still have their mark: {error}"));

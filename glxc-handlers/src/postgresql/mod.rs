@@ -134,7 +134,7 @@ impl Handler for Postgresql {
     }
 
     fn recover(&self, change: &Change<'_>, _: Option<&Record>, decision: Decision, cx: &Cx<'_>) -> Result<Recovered> {
-        let committed = recover::settle(&self.target, change.op, cx)?;
+        let committed = recover::settle(&self.target, change.op, decision, cx)?;
         match (committed, decision) {
             (true, _) => Ok(Recovered::Committed(Committed::default())),
             (false, Decision::Ask | Decision::Abort) => Ok(Recovered::Aborted),

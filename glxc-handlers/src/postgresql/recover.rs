@@ -3,6 +3,9 @@
 //! An import writes in one transaction, and that transaction itself creates an empty schema `glxc_done_<op>`. So the schema
 //! is there if and only if the transaction committed, whoever died when. It stays until the outcome is
 //! recorded elsewhere and `clear` is called: until then somebody may have to ask.
+//!
+//! Of several databases that change together each transaction is prepared under the name that its session has, and whoever
+//! recovers is told whether to commit it.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +17,8 @@ use super::schema::scratch;
 use super::session::{Session, code};
 use super::settings::Target;
 use super::sql::{ident, literal};
-use crate::{Cx, Error, OpId, Result};
+use super::staging::Room;
+use crate::{Cx, Decision, Error, OpId, Result};
 
 /// How long to wait for the end of a backend whose client is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,11 +49,12 @@ pub(super) fn old_database(target: &Target, op: &OpId) -> String {
     format!("glxc_old_{op}_{}", tag(target))
 }
 
-/// Ends what the operation left, and tells whether its transaction committed.
-pub(super) fn settle(target: &Target, op: &OpId, cx: &Cx<'_>) -> Result<bool> {
+/// Ends what the operation left, a prepared transaction as it was decided, and tells whether its transaction committed.
+pub(super) fn settle(target: &Target, op: &OpId, decision: Decision, cx: &Cx<'_>) -> Result<bool> {
     let mut maintenance = Session::maintenance(target, "glxc:recover")?;
     end_sessions(&mut maintenance, &session_name(target, op), cx)?;
-    let committed = maintenance.has_database(&target.database)? && is_done(target, op)?;
+    end_prepared(&mut maintenance, target, op, decision)?;
+    let committed = maintenance.has_database(&target.database)? && leave_database(target, op)?;
     match committed {
         true => keep_roles(&mut maintenance, op)?,
         false => drop_new(&mut maintenance, target, op)?,
@@ -59,9 +64,38 @@ pub(super) fn settle(target: &Target, op: &OpId, cx: &Cx<'_>) -> Result<bool> {
     Ok(committed)
 }
 
-/// Whether the operation's transaction committed.
-fn is_done(target: &Target, op: &OpId) -> Result<bool> {
+/// Commits what the operation prepared, or rolls it back. It may be in the database itself or, where that takes a new name,
+/// in another.
+fn end_prepared(maintenance: &mut Session, target: &Target, op: &OpId, decision: Decision) -> Result<()> {
+    let name = literal(&session_name(target, op));
+    let sql = format!("SELECT database FROM pg_prepared_xacts WHERE gid = {name}");
+    let end = if decision == Decision::Commit { "COMMIT" } else { "ROLLBACK" };
+    for database in maintenance.column("look for what is prepared", &sql)? {
+        let mut session = Session::connect(target, &database, "glxc:recover")?;
+        session.run("end what is prepared", &format!("{end} PREPARED {name}"))?;
+    }
+    Ok(())
+}
+
+/// Refuses a server that keeps no prepared transactions.
+pub(super) fn require_prepared(session: &mut Session) -> Result<()> {
+    if session.value("ask for prepared transactions", "SHOW max_prepared_transactions")? != "0" {
+        return Ok(());
+    }
+    let what = "several databases in one push, with a server that keeps no prepared transactions (set \
+                max_prepared_transactions to 16, say, and restart it; or push their changes one by one)";
+    Err(Error::Unsupported { what: what.into() })
+}
+
+/// Drops a schema of ours.
+pub(super) fn drop_schema(session: &mut Session, schema: &str) -> Result<()> {
+    session.run(&format!("remove schema {schema}"), &format!("DROP SCHEMA IF EXISTS {} CASCADE", ident(schema)))
+}
+
+/// Removes staging tables, and tells whether the operation's transaction committed.
+fn leave_database(target: &Target, op: &OpId) -> Result<bool> {
     let mut session = Session::connect(target, &target.database, "glxc:recover")?;
+    drop_schema(&mut session, &Room::schema(op))?;
     let sql = format!("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = {})", literal(&done_schema(op)));
     session.holds("look for the mark of the operation", &sql)
 }
@@ -130,12 +164,9 @@ fn end_sessions(maintenance: &mut Session, name: &str, cx: &Cx<'_>) -> Result<()
     Ok(())
 }
 
-/// Removes the marks of operations before this one, whose outcome everybody knows by now.
+/// Removes the marks and the staging tables of operations before this one, whose outcome everybody knows by now.
 pub(super) fn sweep_done(target: &Target, name: &str) -> Result<()> {
     let mut session = Session::connect(target, &target.database, name)?;
-    let sql = "SELECT nspname FROM pg_namespace WHERE nspname ~ '^glxc_done_[0-9a-f]{16}$'";
-    for done in session.column("look for marks of operations", sql)? {
-        session.run("remove the mark of an operation", &format!("DROP SCHEMA {}", ident(&done)))?;
-    }
-    Ok(())
+    let sql = "SELECT nspname FROM pg_namespace WHERE nspname ~ '^glxc_(done_)?[0-9a-f]{16}$'";
+    session.column("look for marks of operations", sql)?.iter().try_for_each(|left| drop_schema(&mut session, left))
 }

@@ -1,4 +1,4 @@
-//! Rows that differ, in temporary tables of the session: `old_N` and `new_N` for the N-th table that a push touches.
+//! Rows that differ, in tables of their own: `old_N` and `new_N` for the N-th table that a push touches.
 //!
 //! Their columns are typed, so that the server itself brings values that a person wrote (`1.0e3`, `2024-1-5`) into the form in
 //! which it prints its own. Rows are compared by that text: `=` would take 1.0 for 1.00 and -0 for 0, and json or
@@ -14,7 +14,37 @@ use super::session::{Session, server_error};
 use super::sql::{ident, list};
 use super::table::{is_own, own_equality, printed};
 use crate::rows::{Changes, Comparator, Header, Limits, Place, RowChange};
-use crate::{Change, Cx, Error, Result, StatePath};
+use crate::{Change, Cx, Error, OpId, Result, StatePath};
+
+/// Where staging tables are made.
+#[derive(Clone, Debug)]
+pub(super) enum Room {
+    /// In the session, as temporary tables: nothing of them outlives it.
+    Session,
+    /// In a schema of the operation: a transaction that touched a temporary table can not be prepared.
+    Schema(String),
+}
+
+impl Room {
+    /// The schema's name for an operation.
+    pub fn schema(op: &OpId) -> String {
+        format!("glxc_{op}")
+    }
+
+    /// The name of a table in it, in SQL.
+    pub fn table(&self, name: &str) -> String {
+        match self {
+            Room::Session => format!("pg_temp.{name}"),
+            Room::Schema(schema) => format!("{}.{name}", ident(schema)),
+        }
+    }
+
+    /// The words that create a table in it.
+    pub fn create(&self, name: &str) -> String {
+        let kind = if matches!(self, Room::Session) { "TEMPORARY" } else { "UNLOGGED" };
+        format!("CREATE {kind} TABLE {}", self.table(name))
+    }
+}
 
 /// A table of staged rows. Its columns are `n` (the number of the change; both rows of a changed one have the same),
 /// `file` and `line` (where it stands), and `c1`, `c2`, ... for the columns of the files.
@@ -30,7 +60,7 @@ pub(super) struct Staging {
 
 impl Staging {
     /// Creates an empty one.
-    pub fn create(session: &mut Session, name: String, table: &Table, header: &Header) -> Result<Self> {
+    pub fn create(session: &mut Session, room: &Room, name: &str, table: &Table, header: &Header) -> Result<Self> {
         let column = |name: &String| {
             let found = table.columns.iter().find(|column| column.name == *name);
             let missing =
@@ -42,10 +72,10 @@ impl Staging {
             let collation = column.collation.iter().map(|name| format!(" COLLATE {name}")).collect::<String>();
             format!(", c{} {}{collation}", at + 1, column.type_name)
         });
-        let sql =
-            format!("CREATE TEMPORARY TABLE {name} (n bigint, file int, line bigint{})", typed.collect::<String>());
+        let create = room.create(name);
+        let sql = format!("{create} (n bigint, file int, line bigint{})", typed.collect::<String>());
         session.run(&format!("stage {}", table.qualified), &sql)?;
-        Ok(Staging { name, columns, key: header.key.clone() })
+        Ok(Staging { name: room.table(name), columns, key: header.key.clone() })
     }
 
     /// Lets go of the types that the application made, so that they can be altered; their values stay as text.

@@ -68,10 +68,12 @@ impl Subject for Items {
     fn leftovers(&self) -> Vec<String> {
         let mut client = self.subject.cluster.connect("postgres");
         // The suite's operations end in the number of this process; other tests use the server too.
-        let ours = format!("^glxc_.*{:08x}(_|$)", std::process::id());
+        let ours = format!("^glxc_.*{:08x}(_|:|$)", std::process::id());
         let sql = "SELECT 'database ' || datname FROM pg_database WHERE datname ~ $2 \
                    UNION ALL SELECT 'session in ' || state FROM pg_stat_activity WHERE datname = $1 \
-                   AND application_name ~ '^glxc:' AND state ~ 'transaction'";
+                   AND application_name ~ '^glxc:' AND state ~ 'transaction' \
+                   UNION ALL SELECT 'prepared transaction ' || gid FROM pg_prepared_xacts \
+                   WHERE gid ~ replace($2, '^glxc_', '^glxc:')";
         client.query(sql, &[&self.subject.database, &ours]).unwrap().iter().map(|row| row.get(0)).collect()
     }
 }

@@ -393,6 +393,7 @@ fn readers_are_not_kept_waiting() {
         next: recorded(&next),
         differs: &differs,
         replace: false,
+        prepare: false,
     };
     with_cx(|cx| {
         let mut staged = shop.handler.stage(&change, cx).unwrap();
@@ -485,7 +486,7 @@ fn a_change_is_told_in_words() {
         let differs = differences(Some(&base), Some(next));
         let recorded = |tree| Recorded { tree, options: &shop.options };
         let base = Some(recorded(&base as &dyn Tree));
-        let change = Change { op: &op, base, next: recorded(next), differs: &differs, replace: false };
+        let change = Change { op: &op, base, next: recorded(next), differs: &differs, replace: false, prepare: false };
         with_cx(|cx| shop.handler.describe(&change, cx)).unwrap()
     };
     let next = edited(&base, ORDERS, "7\t2\t2024-01-08\torder 7\n", "7\t2\t2024-01-08\tpushed\n");
@@ -514,6 +515,7 @@ fn a_request_to_stop_ends_a_long_statement() {
         next: recorded(&next),
         differs: &differs,
         replace: false,
+        prepare: false,
     };
     with_cx(|cx| {
         let mut staged = shop.handler.stage(&change, cx).unwrap();

@@ -15,6 +15,8 @@ use crate::common::postgres::{Cluster, shared};
 pub enum End {
     Commit,
     Abort,
+    /// As a push of several databases that is declined at last.
+    PrepareAndAbort,
 }
 
 /// A database, and its handler.
@@ -61,9 +63,9 @@ impl Subject {
         Some(subject)
     }
 
-    /// A database on a server of its own, which ends with the program.
-    pub fn alone(name: &str) -> Subject {
-        Subject::with(Box::leak(Box::new(Cluster::start())), name, Options::new())
+    /// A database on a server of its own with these settings, which ends with the program.
+    pub fn alone(name: &str, settings: &str) -> Subject {
+        Subject::with(Box::leak(Box::new(Cluster::start_with(settings))), name, Options::new())
     }
 
     fn with(cluster: &'static Cluster, database: &str, tables: Options) -> Subject {
@@ -122,7 +124,13 @@ impl Subject {
 
     /// A push of `next` onto `base`, or of a first one.
     pub fn push(&self, base: Option<&MemoryTree>, next: &MemoryTree) -> Result<Committed> {
-        self.push_to(base, next, End::Commit, |_| {}).map(Option::unwrap_or_default)
+        let (traces, marks) = (self.traces(), self.marks());
+        let prepared = self.push_to(base, next, End::PrepareAndAbort, |_| {});
+        assert_eq!(self.traces(), traces, "after what was prepared and aborted");
+        assert!(self.marks().iter().all(|mark| marks.contains(mark)), "what was rolled back has left a mark");
+        let committed = self.push_to(base, next, End::Commit, |_| {}).map(Option::unwrap_or_default)?;
+        assert!(prepared.is_ok(), "whatever can be pushed can be prepared, too: {}", chain(&prepared.unwrap_err()));
+        Ok(committed)
     }
 
     /// A push that must succeed.
@@ -152,6 +160,7 @@ impl Subject {
             next: recorded(next),
             differs: &differs,
             replace: base.is_none(),
+            prepare: end == End::PrepareAndAbort,
         };
         with_cx(|cx| {
             self.handler.check(change.base.map(|base| base.tree), next, cx)?;
@@ -164,6 +173,10 @@ impl Subject {
                     assert!(matches!(recovered, Recovered::Committed(_)), "a committed operation is known as such");
                     Ok(Some(committed))
                 }
+                Ok(_) if end == End::PrepareAndAbort => match staged.prepare() {
+                    Ok(()) => staged.abort().map(|()| None),
+                    Err(error) => panic!("{}", chain(&error)),
+                },
                 Ok(_) => staged.abort().map(|()| None),
                 Err(error) => {
                     staged.abort()?;

@@ -131,7 +131,7 @@ fn the_servers_own_database_can_be_a_state() {
         return;
     };
     let tree = shop.export();
-    let own = Subject::alone("postgres");
+    let own = Subject::alone("postgres", "");
     own.must_push(None, &tree);
     assert_same(&own.export(), &tree);
 }
@@ -141,7 +141,7 @@ fn root_logs_in_as_the_user_of_the_database() {
     if Subject::absent("peer").is_none() {
         return;
     }
-    let own = Subject::alone("postgres");
+    let own = Subject::alone("postgres", "");
     own.run("COPY (SELECT 'local all all peer') TO PROGRAM 'cat > pg_hba.conf'; SELECT pg_reload_conf()");
     let refused = || own.cluster.config("postgres").connect(postgres::NoTls).is_err();
     assert!(
@@ -171,6 +171,7 @@ fn two_states_of_one_push_do_not_meet() {
             next: Recorded { tree: &tree, options: &states[at].options },
             differs: &differs,
             replace: true,
+            prepare: false,
         };
         let changes = [change(0), change(1)];
         with_cx(|cx| {

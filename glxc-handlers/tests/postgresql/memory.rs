@@ -123,7 +123,7 @@ fn child() {
             let op = glxc_handlers::OpId::new("00000000000000aa").unwrap();
             let recorded = |tree| Recorded { tree, options: &options };
             let (base, replace) = (base.map(recorded), base.is_none());
-            let change = Change { op: &op, base, next: recorded(&next), differs: &differs, replace };
+            let change = Change { op: &op, base, next: recorded(&next), differs: &differs, replace, prepare: false };
             handler.check(change.base.map(|base| base.tree), &next, cx)?;
             handler.describe(&change, cx)?;
             let mut staged = handler.stage(&change, cx)?;

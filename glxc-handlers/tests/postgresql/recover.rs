@@ -2,7 +2,7 @@
 
 use glxc_handlers::{Change, Decision, MemoryTree, OpId, Recorded, Recovered, Tree, differences};
 
-use crate::harness::{Subject, assert_same, edited, text, with_cx};
+use crate::harness::{End, Subject, assert_same, edited, text, with_cx};
 
 const ORDERS: &str = "data/public.orders/rows.tsv";
 
@@ -21,7 +21,8 @@ fn killed(shop: &Subject, base: Option<&MemoryTree>, next: &MemoryTree, reach: R
     let differs = differences(base.map(|base| base as &dyn Tree), Some(next));
     let recorded = |tree| Recorded { tree, options: &shop.options };
     let base = base.map(|base| recorded(base as &dyn Tree));
-    let change = Change { op: &op, replace: base.is_none(), base, next: recorded(next), differs: &differs };
+    let change =
+        Change { op: &op, replace: base.is_none(), base, next: recorded(next), differs: &differs, prepare: false };
     with_cx(|cx| {
         let mut staged = shop.handler.stage(&change, cx).unwrap();
         if reach != Reach::Staged {
@@ -88,6 +89,21 @@ fn a_killed_load_is_all_or_nothing() {
 }
 
 #[test]
+fn a_server_without_prepared_transactions_is_told_so() {
+    let Some(_) = Subject::absent("unprepared") else { return };
+    let shop = Subject::alone("unprepared", "-c max_prepared_transactions=0");
+    shop.cluster.create(&shop.database);
+    shop.cluster.psql(&shop.database, include_str!("shop.sql"));
+    let base = shop.export();
+    let next = edited(&base, ORDERS, "7\t2\t2024-01-08\torder 7\n", "7\t2\t2024-01-08\tpushed\n");
+    for base in [Some(&base), None] {
+        let error = shop.push_to(base, &next, End::PrepareAndAbort, |_| {}).unwrap_err();
+        assert!(error.to_string().contains("set max_prepared_transactions to 16"), "{error}");
+    }
+    shop.push_to(Some(&base), &next, End::Commit, |_| {}).unwrap();
+}
+
+#[test]
 fn a_decided_operation_is_done_again() {
     let Some(shop) = Subject::shop("decided") else { return };
     let base = shop.export();
@@ -101,6 +117,7 @@ fn a_decided_operation_is_done_again() {
         next: recorded(&next),
         differs: &differs,
         replace: false,
+        prepare: false,
     };
     with_cx(|cx| {
         for _ in 0..2 {

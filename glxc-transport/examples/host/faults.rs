@@ -134,6 +134,12 @@ impl Staged for WatchedStaged<'_> {
         self.faults.at("locked").map(|()| record)
     }
 
+    fn prepare(&mut self) -> Result<()> {
+        self.faults.at("prepare")?;
+        self.inner.prepare()?;
+        self.faults.at("prepared")
+    }
+
     fn notes(&self) -> Vec<String> {
         self.inner.notes()
     }

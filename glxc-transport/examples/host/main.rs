@@ -4,6 +4,7 @@
 //! host FOLDER init BRANCH      makes the repository and its hooks
 //! host FOLDER serve SERVICE    what git calls: git clone 'ext::host FOLDER serve %S'
 //! host FOLDER hook NAME        what git's hooks call
+//! host FOLDER attend           what a push runs beside itself, in case it dies
 //! host FOLDER recover          what the system calls when it starts
 //! ```
 //!
@@ -31,8 +32,9 @@ fn main() -> ExitCode {
         [folder, "init", branch] => init(Path::new(folder), branch),
         [folder, "serve", service] => serve(Path::new(folder), service),
         [folder, "hook", name] => hook(Path::new(folder), name),
+        [folder, "attend"] => attend(Path::new(folder)),
         [folder, "recover"] => open(Path::new(folder)).and_then(|repository| Ok(repository.recover()?)),
-        _ => Err("usage: host FOLDER init BRANCH | serve SERVICE | hook NAME | recover".into()),
+        _ => Err("usage: host FOLDER init BRANCH | serve SERVICE | hook NAME | attend | recover".into()),
     };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     let mut text = error.to_string();
@@ -60,6 +62,7 @@ fn open(folder: &Path) -> Result<StateRepository> {
         progress: Arc::new(Lines),
         cancel,
         waits: Waits::default(),
+        attendant: Some(vec![std::env::current_exe()?.into(), folder.into(), "attend".into()]),
     };
     Ok(StateRepository::open(parts)?)
 }
@@ -86,6 +89,11 @@ fn serve(folder: &Path, service: &str) -> Result<()> {
     }
     let status = Command::new(service).arg(repository.git().dir()).status()?;
     if status.success() { Ok(()) } else { Err(format!("{service}: {status}").into()) }
+}
+
+fn attend(folder: &Path) -> Result<()> {
+    std::io::copy(&mut stdin(), &mut std::io::sink())?;
+    Ok(open(folder)?.recover()?)
 }
 
 fn hook(folder: &Path, name: &str) -> Result<()> {

@@ -157,7 +157,7 @@ impl Handler for Store {
     fn recover(&self, change: &Change<'_>, _: Option<&Record>, decision: Decision, _: &Cx<'_>) -> Result<Recovered> {
         let written = self.read_live()?.is_some_and(|(op, _)| op == change.op.as_str());
         let staged = self.staged_path(change.op);
-        if decision == Decision::Commit && !written {
+        if decision == Decision::Commit && !written && staged.exists() {
             fs::rename(&staged, &self.file).map_err(Error::io("rename", &staged))?;
         }
         let _ = fs::remove_file(&staged);
@@ -212,6 +212,11 @@ impl Staged for Import<'_> {
             .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
             .map_err(Error::io("write", &path))?;
         Ok(Record::default())
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        // The file that waits to be renamed is durable already.
+        Ok(())
     }
 
     fn commit(mut self: Box<Self>) -> Result<Committed> {

@@ -175,6 +175,32 @@ impl World {
         world
     }
 
+    /// A container with two databases, and a commit that changes both.
+    pub fn two() -> Self {
+        let world = World::new();
+        world.config(&["kv", "two"]);
+        world.commit("no files yet");
+        world.push().accepted();
+        world.write_live("kv", "a\t1\n");
+        world.write_live("two", "a\t1\n");
+        world.pull().accepted();
+        for name in ["kv", "two"] {
+            world.write(&format!("data/{name}/keys.tsv"), "a\t2\n");
+        }
+        world.commit("both");
+        world
+    }
+
+    /// Waits until no interrupted push is left.
+    #[track_caller]
+    pub fn wait_until_settled(&self) {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while self.path("host/glxc/journal").exists() {
+            assert!(std::time::Instant::now() < until, "nobody settles it");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+
     pub fn main_in_container(&self) -> String {
         self.container_git(&["rev-parse", "refs/heads/main"])
     }
