@@ -40,7 +40,7 @@
 //! # Limits
 //!
 //! Profiles are held in memory: a file may have 64 MiB, all together 256 MiB. Scripts run in a process group of their
-//! own; where the calling process is killed with SIGKILL, a running script goes on until its end.
+//! own, which ends with the calling process, however that ends. What a script moved to another group, as a daemon does, lives on.
 
 mod builtin;
 mod error;

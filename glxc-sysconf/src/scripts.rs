@@ -1,11 +1,11 @@
 //! Runs the scripts of profiles with bash.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -46,6 +46,15 @@ impl Stage {
         }
     }
 }
+
+/// Before everything. A process of the group waits on the pipe that is the standard input: a line is the end of the script,
+/// whose services may live on; the end of the pipe is that of the process that runs the script, and then of the group. It is
+/// a child of nobody, so that no script waits for it, and outlives the signal that asks the group to end.
+const ATTENDED: &str = r#"
+exec 3<&0 </dev/null
+( { trap '' TERM HUP INT USR1 USR2; read -r _ || kill -s KILL 0; } <&3 3<&- >/dev/null 2>&1 & )
+exec 3<&-
+"#;
 
 /// After the helpers. A script is sourced in a function, because existing ones say `local`; its own last status does not
 /// decide, so bash ends with 0 where it did not end before.
@@ -103,17 +112,19 @@ impl Scripts<'_> {
     /// Runs a command in a process group of its own and hands on its lines.
     fn command(&mut self, mut command: Command, profile: &str, script: &'static str) -> Result<ExitStatus> {
         self.check()?;
+        let (attended, attendance) = std::io::pipe().map_err(Error::io("open", "a pipe"))?;
         let (reader, writer) = std::io::pipe().map_err(Error::io("open", "a pipe"))?;
         let error = writer.try_clone().map_err(Error::io("open", "a pipe"))?;
-        command.stdin(Stdio::null()).stdout(writer).stderr(error).process_group(0);
+        command.stdin(attended).stdout(writer).stderr(error).process_group(0);
         let child = command.spawn().map_err(Error::io("run", command.get_program()))?;
         // The command holds the writing ends, which would keep the pipe open.
         drop(command);
-        let mut running = Running { child, since: Instant::now() };
+        let mut running = Running { child, since: Instant::now(), attendance };
         let mut lines = Lines { reader, pending: Vec::new() };
         loop {
             let open = lines.read(TICK, &mut |line| (self.output)(profile, line))?;
             if let Some(status) = running.ended()? {
+                running.release();
                 // What it wrote last. A service that it started may hold the pipe, and write to it, for ever.
                 let until = Instant::now() + GRACE;
                 while lines.read(Duration::ZERO, &mut |line| (self.output)(profile, line))? == More::Yes
@@ -140,7 +151,7 @@ impl Scripts<'_> {
 /// A bash with nothing of the caller's environment, and what every script is promised.
 fn bash(root: &Path, text: &str) -> Command {
     let mut command = Command::new("/bin/bash");
-    command.args(["--noprofile", "--norc", "-c", text, "sysconf"]).current_dir("/").env_clear();
+    command.args(["--noprofile", "--norc", "-c", &[ATTENDED, text].concat(), "sysconf"]).current_dir("/").env_clear();
     command.env("PATH", PATH).env("LC_ALL", "C").env("HOME", "/root").env("SYSCONF_PATH", root);
     command.env("container", "lxc").env("DEBIAN_FRONTEND", "noninteractive");
     command
@@ -150,11 +161,19 @@ fn bash(root: &Path, text: &str) -> Command {
 struct Running {
     child: Child,
     since: Instant,
+    /// Open as long as this process lives: see [`ATTENDED`].
+    attendance: PipeWriter,
 }
 
 impl Running {
     fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().map_err(Error::io("wait for", "a script"))
+    }
+
+    /// What it started and left may live on.
+    fn release(&mut self) {
+        // Where nobody reads it, nobody would have ended them.
+        let _ = self.attendance.write_all(b"\n");
     }
 
     fn signal(&self, signal: Signal) {

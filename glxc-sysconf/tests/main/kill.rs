@@ -2,7 +2,8 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use glxc_sysconf::{Error, Files, Scripts, Sysconf};
 
@@ -116,9 +117,62 @@ fn victim() {
         }
         false
     };
-    let timeout = std::time::Duration::from_secs(60);
+    let timeout = Duration::from_secs(60);
     let mut scripts = Scripts { output: &mut |_, _| {}, cancelled: &kill, timeout };
     sysconf.apply(&plan, &root.join("operation"), &mut scripts).unwrap();
+}
+
+/// Starts the process that applies `next` and is killed after so many moments.
+fn start_victim(system: &System, next: &Files, moments: usize) -> Child {
+    for (path, file) in next {
+        let path = system.path("next").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match file.kind {
+            glxc_sysconf::Kind::Link => {
+                let target = String::from_utf8(file.content.to_vec()).unwrap();
+                std::os::unix::fs::symlink(target, path).unwrap();
+            }
+            _ => std::fs::write(path, &file.content).unwrap(),
+        }
+    }
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "kill::victim"])
+        .env("GLXC_SYSCONF_VICTIM", system.path(""))
+        .env("GLXC_SYSCONF_MOMENTS", moments.to_string())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits for something that comes soon.
+#[track_caller]
+fn soon(what: &str, mut has_come: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !has_come() {
+        assert!(since.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The processes that name a path in their environment.
+fn processes_of(path: &Path) -> usize {
+    let names = |process: std::fs::DirEntry| {
+        let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+        environment.windows(path.as_os_str().len()).any(|part| part == path.as_os_str().as_encoded_bytes())
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().map(names).filter(|named| *named).count()
+}
+
+#[test]
+fn a_script_ends_with_the_process_that_runs_it() {
+    let (system, _, _) = prepared();
+    let script = "trap '' TERM HUP; bash -c 'sleep 300 & touch $SYSCONF_PATH/../started; wait' & sleep 300";
+    let next = system.files([("actual/setup.rc", script)]);
+    let mut victim = start_victim(&system, &next, usize::MAX);
+    soon("the script starts", || system.path("started").exists());
+    assert!(processes_of(&system.path("sysconf")) >= 4, "the script, its child and two that sleep");
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    soon("the script ends, with all that it started", || processes_of(&system.path("sysconf")) == 0);
 }
 
 #[test]
@@ -126,23 +180,7 @@ fn killed() {
     let (before, after) = pictures();
     for moments in [3, 9, 15, 22] {
         let (system, base, next) = prepared();
-        for (path, file) in &next {
-            let path = system.path("next").join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            match file.kind {
-                glxc_sysconf::Kind::Link => {
-                    let target = String::from_utf8(file.content.to_vec()).unwrap();
-                    std::os::unix::fs::symlink(target, path).unwrap();
-                }
-                _ => std::fs::write(path, &file.content).unwrap(),
-            }
-        }
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kill::victim"])
-            .env("GLXC_SYSCONF_VICTIM", system.path(""))
-            .env("GLXC_SYSCONF_MOMENTS", moments.to_string())
-            .status()
-            .unwrap();
+        let status = start_victim(&system, &next, moments).wait().unwrap();
         assert_eq!(status.signal(), Some(9), "the victim must have been killed");
         std::fs::remove_dir_all(system.path("next")).unwrap();
         system.undo();
