@@ -146,6 +146,7 @@ impl Git {
     }
 
     fn outcome<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<(Option<i32>, Vec<u8>, String)> {
+        let _span = tracing::debug_span!("git", command = first(arguments)).entered();
         let output = self.command().args(arguments).output().map_err(Error::io("run", "git"))?;
         let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         Ok((output.status.code(), output.stdout, message))
@@ -156,6 +157,7 @@ impl Git {
     /// # Errors
     /// As for [`Git::output`].
     pub fn feed<A: AsRef<OsStr>>(&self, arguments: &[A], input: &[u8]) -> Result<Vec<u8>> {
+        let _span = tracing::debug_span!("git", command = first(arguments)).entered();
         let mut command = self.command();
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(Error::io("run", "git"))?;

@@ -97,7 +97,7 @@ impl StateRepository {
         if part.keep {
             self.note(&format!("{}: what is live now would be kept in a branch", part.name));
         }
-        if !part.replace && description.details.len() > 1 {
+        if description.details.len() > 1 {
             description.details.iter().for_each(|line| self.note(&format!("{}:   {line}", part.name)));
         }
         Ok(())

@@ -451,13 +451,18 @@ impl StateRepository {
 
     pub(crate) fn describe(&self, part: &Part, change: &Change<'_>, operation: &Operation) -> Result<Description> {
         let _span = tracing::debug_span!("describe", state = part.name).entered();
+        if part.replace {
+            return Ok(Description {
+                summary: format!("load {} files", part.next.entries().len()),
+                details: Vec::new(),
+            });
+        }
         let cx = operation.cx(self, None);
         let description =
             part.handler.describe(change, &cx).map_err(Error::files(&part.name, &part.path, "read its files"))?;
-        let summary = match (part.replace, description.summary.is_empty()) {
-            (true, _) => format!("load {} files", part.next.entries().len()),
-            (false, true) => "only settings changed".into(),
-            (false, false) => description.summary,
+        let summary = match description.summary.is_empty() {
+            true => "only settings changed".into(),
+            false => description.summary,
         };
         Ok(Description { summary, ..description })
     }
@@ -547,13 +552,16 @@ impl StateRepository {
         for part in &settled.parts {
             let Some(state) = config.state(&part.state) else { continue };
             let never = glxc_handlers::Cancel::new();
-            let deadline = Some(Instant::now() + self.parts.waits.ready);
-            let cx = glxc_handlers::Cx { cancel: &never, ..operation.cx(self, deadline) };
             let handler = self.handler(&settled.new, state)?;
-            // The engine may have died since, and be on its way back.
-            handler.ready(&cx).map_err(Error::state(state.name(), "wait for it"))?;
-            let cx = glxc_handlers::Cx { deadline: None, ..cx };
-            handler.clear(&operation.id, &cx).map_err(Error::state(state.name(), "clear"))?;
+            let cx = glxc_handlers::Cx { cancel: &never, ..operation.cx(self, None) };
+            if handler.clear(&operation.id, &cx).is_err() {
+                // The engine may have died since, and be on its way back.
+                let deadline = Some(Instant::now() + self.parts.waits.ready);
+                handler
+                    .ready(&glxc_handlers::Cx { deadline, ..cx })
+                    .map_err(Error::state(state.name(), "wait for it"))?;
+                handler.clear(&operation.id, &cx).map_err(Error::state(state.name(), "clear"))?;
+            }
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! The state repository: a bare repository in the container, and what surrounds it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use glxc_handlers::{Cancel, Cx, Handler, OpId, Progress, Registry, StatePath};
@@ -94,6 +95,10 @@ impl std::fmt::Debug for Parts {
 pub struct StateRepository {
     pub(crate) git: Git,
     pub(crate) parts: Parts,
+    /// The settings of the commits that were asked for.
+    configs: Mutex<BTreeMap<ObjectId, Config>>,
+    /// The bound branch, once it is known: it never changes.
+    branch: OnceLock<String>,
 }
 
 /// One operation under way: its id and its folders.
@@ -121,7 +126,7 @@ impl StateRepository {
         }
         check_format(&parts.folder)?;
         let git = Git::new(parts.folder.join("repo.git"));
-        let repository = StateRepository { git, parts };
+        let repository = StateRepository { git, parts, configs: Mutex::default(), branch: OnceLock::new() };
         repository.make_bare()?;
         Ok(repository)
     }
@@ -163,7 +168,11 @@ impl StateRepository {
     /// # Errors
     /// [`Error::Git`].
     pub fn branch(&self) -> Result<Option<String>> {
-        self.git.setting("glxc.branch")
+        if let Some(branch) = self.branch.get() {
+            return Ok(Some(branch.clone()));
+        }
+        let branch = self.git.setting("glxc.branch")?;
+        Ok(branch.map(|branch| self.branch.get_or_init(|| branch).clone()))
     }
 
     /// Binds the branch that live state belongs to. A bound repository is bound again only to the same branch.
@@ -202,6 +211,16 @@ impl StateRepository {
 
     /// `glxc.toml` of a commit. A commit without one has no states.
     pub(crate) fn config(&self, commit: &ObjectId) -> Result<Config> {
+        let configs = || self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = configs().get(commit) {
+            return Ok(config.clone());
+        }
+        let config = self.load_config(commit)?;
+        configs().insert(commit.clone(), config.clone());
+        Ok(config)
+    }
+
+    fn load_config(&self, commit: &ObjectId) -> Result<Config> {
         let listing = self.git.output(&["ls-tree", "-z", "--full-tree", commit.as_str(), "--", crate::CONFIG_FILE])?;
         let text = match listing.strip_prefix(b"100644 blob ").or_else(|| listing.strip_prefix(b"100755 blob ")) {
             Some(rest) if rest.len() > 40 => self.read_config(&ObjectId::new(&rest[..40])?)?,

@@ -199,6 +199,7 @@ impl<'a> Definition<'a> {
 
 /// Reads the live schema, without what the rules ignore.
 pub(super) fn read(session: &mut Session, target: &Target) -> Result<Model> {
+    let _span = tracing::debug_span!("schema").entered();
     let mut model = schema::read(session.client())?;
     leave_out(&mut model, &target.rules)?;
     Ok(model)

@@ -9,7 +9,7 @@ use super::apply::{Conflicts, Kept, Touched, insert_target};
 use super::definition::{Definition, Goal};
 use super::foreign_keys;
 use super::layout::rows_folders;
-use super::recover::{done_schema, drop_schema, require_prepared, session_name};
+use super::recover::{done_schema, drop_schema, require_prepared, session_name, sweep_done};
 use super::schema::{Column, Model, Table, TableKind};
 use super::sequences::{self, Position};
 use super::session::{Session, Watch, as_violation, code};
@@ -77,7 +77,8 @@ impl<'a> Differential<'a> {
     /// Reads what differs and loads it into staging tables.
     pub fn stage(target: &'a Target, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
         let name = session_name(target, change.op);
-        let mut session = Session::connect(target, &target.database, &name)?;
+        let mut session = Session::live(target, &name)?;
+        sweep_done(&mut session)?;
         let definition = Definition::read(&mut session, target, change)?;
         let (tables, files, notes, prepared, settled) = Default::default();
         let sequences = moved_sequences(change, cx)?;

@@ -15,9 +15,6 @@ const FORMAT: &str = "postgresql 1";
 
 /// Writes the live database as files.
 pub(super) fn export(target: &Target, name: &str, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
-    if !Session::maintenance(target, name)?.has_database(&target.database)? {
-        return Err(gone(target));
-    }
     let fingerprint = fingerprint(target, name)?;
     let (mut session, mut model) = snapshot::open(target, name, cx)?;
     let _watch = Watch::new(&session, cx);
@@ -36,11 +33,6 @@ pub(super) fn export(target: &Target, name: &str, sink: &mut dyn Sink, cx: &Cx<'
     session.run("end the transaction", "COMMIT")?;
     let notes = model.notes.into_iter().chain(ruled).collect();
     Ok(Exported { fingerprint: Some(fingerprint), notes })
-}
-
-/// The error that names a database that is not there.
-pub(super) fn gone(target: &Target) -> Error {
-    Error::Gone { what: format!("database {}", target.database.escape_debug()) }
 }
 
 fn write_rows(
@@ -145,7 +137,7 @@ fn notes(model: &Model, rules: &Rules) -> Vec<String> {
 /// not cover them), and which server this is, in which life: after a crash or a restore the same numbers may mean
 /// another history.
 pub(super) fn fingerprint(target: &Target, name: &str) -> Result<Fingerprint> {
-    let mut session = Session::connect(target, &target.database, name)?;
+    let mut session = Session::live(target, name)?;
     let sql = "SELECT concat_ws(' ', pg_current_snapshot(), s.system_identifier, c.timeline_id, d.oid, d.datname, \
                extract(epoch FROM a.backend_start), current_setting('server_version_num')) \
                FROM pg_control_system() s, pg_control_checkpoint() c, pg_database d, pg_stat_activity a \

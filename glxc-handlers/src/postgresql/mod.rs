@@ -54,8 +54,8 @@ mod table;
 mod triggers;
 
 use crate::{
-    Caps, Change, Commit, Committed, Cx, Decision, Description, Exported, Fingerprint, Handler, Live, OpId, Record,
-    Recorded, Recovered, Result, Settings, Sink, Snapshot, Staged, Tree, Unit,
+    Caps, Change, Commit, Committed, Cx, Decision, Description, Error, Exported, Fingerprint, Handler, Live, OpId,
+    Record, Recorded, Recovered, Result, Settings, Sink, Snapshot, Staged, Tree, Unit,
 };
 use differential::Differential;
 use load::Load;
@@ -91,10 +91,10 @@ impl Handler for Postgresql {
 
     fn live(&self, cx: &Cx<'_>) -> Result<Live> {
         cx.check()?;
-        if !Session::maintenance(&self.target, READER)?.has_database(&self.target.database)? {
-            return Ok(Live::Absent);
-        }
-        let mut session = Session::connect(&self.target, &self.target.database, READER)?;
+        let mut session = match Session::live(&self.target, READER) {
+            Err(Error::Gone { .. }) => return Ok(Live::Absent),
+            session => session?,
+        };
         Ok(if session.holds("look for objects", NOT_EMPTY)? { Live::Present } else { Live::Empty })
     }
 
@@ -104,10 +104,10 @@ impl Handler for Postgresql {
 
     fn fingerprint(&self, cx: &Cx<'_>) -> Result<Option<Fingerprint>> {
         cx.check()?;
-        if !Session::maintenance(&self.target, READER)?.has_database(&self.target.database)? {
-            return Ok(None);
+        match export::fingerprint(&self.target, READER) {
+            Err(Error::Gone { .. }) => Ok(None),
+            fingerprint => fingerprint.map(Some),
         }
-        export::fingerprint(&self.target, READER).map(Some)
     }
 
     fn export(&self, _: Option<&Recorded<'_>>, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
@@ -121,15 +121,9 @@ impl Handler for Postgresql {
 
     fn stage<'a>(&'a self, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Box<dyn Staged + 'a>> {
         cx.check()?;
-        let name = recover::session_name(&self.target, change.op);
-        let there = Session::maintenance(&self.target, &name)?.has_database(&self.target.database)?;
-        if there {
-            recover::sweep_done(&self.target, &name)?;
-        }
-        match (change.replace || change.base.is_none(), there) {
-            (true, _) => Ok(Box::new(Load::stage(&self.target, change, cx)?)),
-            (false, true) => Ok(Box::new(Differential::stage(&self.target, change, cx)?)),
-            (false, false) => Err(export::gone(&self.target)),
+        match change.replace || change.base.is_none() {
+            true => Ok(Box::new(Load::stage(&self.target, change, cx)?)),
+            false => Ok(Box::new(Differential::stage(&self.target, change, cx)?)),
         }
     }
 
@@ -149,9 +143,9 @@ impl Handler for Postgresql {
 
     fn clear(&self, _: &OpId, cx: &Cx<'_>) -> Result<()> {
         cx.check()?;
-        match Session::maintenance(&self.target, READER)?.has_database(&self.target.database)? {
-            true => recover::sweep_done(&self.target, READER),
-            false => Ok(()),
+        match Session::live(&self.target, READER) {
+            Err(Error::Gone { .. }) => Ok(()),
+            session => recover::sweep_done(&mut session?),
         }
     }
 }

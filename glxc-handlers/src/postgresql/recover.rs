@@ -165,8 +165,7 @@ fn end_sessions(maintenance: &mut Session, name: &str, cx: &Cx<'_>) -> Result<()
 }
 
 /// Removes the marks and the staging tables of operations before this one, whose outcome everybody knows by now.
-pub(super) fn sweep_done(target: &Target, name: &str) -> Result<()> {
-    let mut session = Session::connect(target, &target.database, name)?;
+pub(super) fn sweep_done(session: &mut Session) -> Result<()> {
     let sql = "SELECT nspname FROM pg_namespace WHERE nspname ~ '^glxc_(done_)?[0-9a-f]{16}$'";
-    session.column("look for marks of operations", sql)?.iter().try_for_each(|left| drop_schema(&mut session, left))
+    session.column("look for marks of operations", sql)?.iter().try_for_each(|left| drop_schema(session, left))
 }

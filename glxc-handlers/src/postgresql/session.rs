@@ -159,6 +159,7 @@ impl fmt::Debug for Session {
 impl Session {
     /// Connects to a database. `name` is what tells this operation's backends from others: `glxc:<op>`.
     pub fn connect(target: &Target, database: &str, name: &str) -> Result<Self> {
+        let _span = tracing::debug_span!("connect").entered();
         let mut config = Config::new();
         config.user(&target.user).dbname(database).port(target.port).application_name(name);
         config.connect_timeout(Duration::from_secs(10));
@@ -173,6 +174,19 @@ impl Session {
         let client = as_user(login(target)?, || config.connect(NoTls))?
             .map_err(failed(format!("connect to database {}", ident(database))))?;
         Session { client, version: 0 }.pinned()
+    }
+
+    /// Connects to the state's own database.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] where it does not exist.
+    pub fn live(target: &Target, name: &str) -> Result<Self> {
+        match Session::connect(target, &target.database, name) {
+            Err(error) if code(&error) == Some(&SqlState::UNDEFINED_DATABASE) => {
+                Err(Error::Gone { what: format!("database {}", target.database.escape_debug()) })
+            }
+            other => other,
+        }
     }
 
     /// Connects to a database that every server has, and that is not the state's own: that one may be renamed.

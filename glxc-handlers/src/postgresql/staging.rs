@@ -177,6 +177,7 @@ pub(super) struct Source<'a> {
 impl Source<'_> {
     /// Both sides of each change as text for COPY, in one pass.
     pub fn sides(&self, files: &mut Files) -> Result<(Side, Side)> {
+        let _span = tracing::debug_span!("rows").entered();
         let base = self.change.base.as_ref().map(|base| base.tree);
         let mut changes = Changes::new(base, Some(self.change.next.tree), self.folder, Limits::default(), self.cx)?;
         let mut old = Side::new(changes.base_header(), self.cx)?;
@@ -228,6 +229,7 @@ impl Side {
 
     /// Loads it into a staging table.
     pub fn load(self, session: &mut Session, to: &Staging, files: &Files) -> Result<()> {
+        let _span = tracing::debug_span!("copy").entered();
         let reading = || Error::io("read in", &self.scratch);
         let mut text = self.text.into_inner().map_err(|error| reading()(error.into_error()))?;
         text.rewind().map_err(reading())?;
