@@ -133,12 +133,14 @@ pub enum Kind {
     Terminate = 21,
     /// The keeper lives, while a process is attached; empty.
     Alive = 22,
+    /// [`Size`], between [`Kind::Stdin`] frames in the input of the guest's `shell`; the keeper never sees one.
+    Size = 23,
 }
 
 impl Kind {
     fn new(byte: u8) -> Result<Self> {
         use Kind::*;
-        let all = [Hello, Request, Reply, Failure, Progress, Stdin, End, Stdout, Stderr, Exit, Terminate, Alive];
+        let all = [Hello, Request, Reply, Failure, Progress, Stdin, End, Stdout, Stderr, Exit, Terminate, Alive, Size];
         all.into_iter().find(|kind| *kind as u8 == byte).ok_or(Error::UnknownKind(byte))
     }
 }
@@ -500,6 +502,16 @@ pub enum Progress {
     Note(String),
     /// The keeper lives.
     Alive,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Size {
+    /// Its height.
+    pub rows: u16,
+    /// Its width.
+    pub columns: u16,
 }
 
 /// How a process ended.

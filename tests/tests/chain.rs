@@ -1,5 +1,6 @@
 //! The main job on a real container with a real PostgreSQL, as a user would do it.
 
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -297,4 +298,28 @@ fn a_terminal_sees_progress_and_a_pipe_sees_lines() {
     let pipe = said("pipe", "sh", &["-c", &commands]);
     assert!(!pipe.contains(['\r', '\x1b']), "{pipe:?}");
     assert!(!pipe.contains("setting up") && !pipe.contains("exporting"), "nothing of it took long: {pipe}");
+    a_shell_has_the_size_of_the_terminal(&world);
+}
+
+fn a_shell_has_the_size_of_the_terminal(world: &World) {
+    let program = std::env::var("GLXC_TEST_PROGRAM").unwrap();
+    let resize = "(sleep 2; stty -F /dev/tty rows 33 cols 99) &";
+    let script = format!("stty rows 22 cols 88; {resize} exec '{program}' shell {}", world.name);
+    let mut shell = world.command("timeout");
+    shell.args(["60", "script", "-qec", &script, "/dev/null"]).env("TERM", "xterm");
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let typed = "echo was $(stty size) $TERM; until [ \"$(stty size)\" = '33 99' ]; do sleep 0.1; done; tty; exit 7\n";
+    let (mut stdin, mut stdout) = (shell.stdin.take().unwrap(), shell.stdout.take().unwrap());
+    let mut said = Vec::new();
+    let mut byte = [0];
+    // What is typed before the prompt is thrown away.
+    while !said.ends_with(b"# ") && stdout.read(&mut byte).unwrap() == 1 {
+        said.extend(byte);
+    }
+    // An end of it would be one of the terminal: it stays open.
+    stdin.write_all(typed.as_bytes()).unwrap();
+    stdout.read_to_end(&mut said).unwrap();
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!(shell.wait().unwrap().code(), Some(7), "{said}");
+    assert!(said.contains("was 22 88 xterm") && said.contains("/dev/pts/"), "{said}");
 }

@@ -9,13 +9,14 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use rustix::termios::tcgetwinsize;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::{flag, low_level::pipe};
 
 use super::error::{Error, Result};
 use super::filter::Lines;
 use super::keeper::{Program, ProgramInput, Said};
-use crate::protocol::CHUNK;
+use crate::protocol::{CHUNK, Frame, Kind, Size};
 
 /// This program's stdin, unbuffered.
 pub(super) fn stdin() -> Result<File> {
@@ -36,11 +37,28 @@ pub(super) fn stdout() -> Result<File> {
 pub(super) fn relay(
     input: ProgramInput<'_>, program: &mut Program<'_>, output: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<u8> {
+    connect(input, program, output, None)
+}
+
+/// Like [`relay`], for a program that takes frames: those of stdin, a terminal, and of its size, now and when it changes.
+pub(super) fn relay_terminal(
+    input: ProgramInput<'_>, program: &mut Program<'_>, output: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<u8> {
+    let (resized, mut sender) = UnixStream::pair().map_err(Error::io("open", "a pipe"))?;
+    sender.write_all(&[0]).map_err(Error::io("write to", "a pipe"))?;
+    pipe::register(SIGWINCH, sender).map_err(Error::io("watch", "signals"))?;
+    connect(input, program, output, Some(resized))
+}
+
+fn connect(
+    input: ProgramInput<'_>, program: &mut Program<'_>, output: &mut dyn FnMut(&[u8]) -> Result<()>,
+    resized: Option<UnixStream>,
+) -> Result<u8> {
     let stdin = stdin()?;
     let signals = signals().map_err(Error::io("watch", "signals"))?;
     let (ended, end) = UnixStream::pair().map_err(Error::io("open", "a pipe"))?;
     thread::scope(|scope| {
-        scope.spawn(|| pass(input, stdin, signals, ended));
+        scope.spawn(|| pass(input, stdin, signals, resized, ended));
         let end = end; // Closed here, however this ends; then the thread ends too.
         let result = loop {
             match program.next() {
@@ -70,30 +88,43 @@ fn signals() -> io::Result<UnixStream> {
 }
 
 /// Passes stdin and signals on. Where the connection breaks there is nothing to pass: the other thread reports it.
-fn pass(mut input: ProgramInput<'_>, mut stdin: File, mut signals: UnixStream, ended: UnixStream) {
+fn pass(
+    mut input: ProgramInput<'_>, mut stdin: File, mut signals: UnixStream, mut resized: Option<UnixStream>,
+    ended: UnixStream,
+) {
     let mut chunk = [0; CHUNK];
     let mut open = true;
     loop {
         let mut fds = [
             PollFd::new(&ended, PollFlags::IN),
             PollFd::new(&signals, PollFlags::IN),
+            PollFd::new(resized.as_ref().unwrap_or(&ended), PollFlags::IN),
             PollFd::new(&stdin, PollFlags::IN),
         ];
-        let watched = if open { 3 } else { 2 };
+        let watched = if open { 4 } else { 3 };
         match poll(&mut fds[..watched], None) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(_) => return,
             Ok(_) => {}
         }
-        let [has_ended, has_signal, has_input] = fds.map(|fd| !fd.revents().is_empty());
+        let [has_ended, has_signal, has_size, has_input] = fds.map(|fd| !fd.revents().is_empty());
         if has_ended {
             return;
         }
         if has_signal && (signals.read(&mut [0]).is_err() || input.terminate().is_err()) {
             return;
         }
+        if let (true, Some(resized)) = (has_size, &mut resized) {
+            let told = resized.read(&mut chunk).and_then(|_| input.write_all(&size()?));
+            if told.is_err() {
+                return;
+            }
+        }
         if has_input {
             let done = match stdin.read(&mut chunk) {
+                Ok(count @ 1..) if resized.is_some() => {
+                    input.write_all(&Frame::data(Kind::Stdin, &chunk[..count]).encode())
+                }
                 Ok(count @ 1..) => input.write_all(&chunk[..count]),
                 Ok(0) | Err(_) => {
                     open = false;
@@ -105,6 +136,13 @@ fn pass(mut input: ProgramInput<'_>, mut stdin: File, mut signals: UnixStream, e
             }
         }
     }
+}
+
+/// The size of the terminal as a frame.
+fn size() -> io::Result<Vec<u8>> {
+    let size = tcgetwinsize(io::stdin())?;
+    let size = Size { rows: size.ws_row, columns: size.ws_col };
+    Frame::json(Kind::Size, &size).map(|frame| frame.encode()).map_err(io::Error::other)
 }
 
 /// This program's stdout, for the output of a program in a container: as it is, but to a terminal without what could

@@ -3,11 +3,11 @@
 use std::env;
 use std::io::{self, IsTerminal, Write};
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::error::{Error, Result, say};
 use super::keeper::Keeper;
-use super::relay::{Screen, relay, stdout};
+use super::relay::{Screen, relay, relay_terminal, stdout};
 use crate::protocol::Name;
 
 /// Runs a program; its exit code is ours.
@@ -32,21 +32,18 @@ pub(super) fn shell(name: &Name) -> Result<u8> {
     }
     let mut keeper = Keeper::start()?.with_environment(name, None);
     let mut output = stdout()?;
-    keeper.run(name, terminal_shell(), |input, mut program| {
+    keeper.run_guest(name, &["shell", &terminal_kind()], |input, mut program| {
         let _raw = Raw::enter()?;
         // What a shell prints is for the terminal as it is; whoever opens one trusts the container that far.
-        relay(input, &mut program, &mut |bytes| output.write_all(bytes).map_err(Error::stdout))
+        relay_terminal(input, &mut program, &mut |bytes| output.write_all(bytes).map_err(Error::stdout))
     })
 }
 
-/// A shell in a pseudo-terminal that `script` makes inside, of our size and kind.
-fn terminal_shell() -> Vec<String> {
-    let size = tcgetwinsize(io::stdin()).map_or((24, 80), |size| (size.ws_row, size.ws_col));
+/// What `TERM` says, where that is a word.
+fn terminal_kind() -> String {
     let plain =
         |kind: &String| kind.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'+' | b'_'));
-    let kind = env::var("TERM").ok().filter(plain).unwrap_or_else(|| "dumb".into());
-    let shell = format!("stty rows {} cols {}; exec bash -l", size.0, size.1);
-    ["env", &format!("TERM={kind}"), "script", "-qfec", &shell, "/dev/null"].map(str::to_owned).to_vec()
+    env::var("TERM").ok().filter(plain).unwrap_or_else(|| "dumb".into())
 }
 
 /// The terminal as a mere carrier of bytes, until this is dropped.

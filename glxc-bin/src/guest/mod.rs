@@ -13,12 +13,13 @@
 
 mod messages;
 mod setup;
+mod shell;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Write, stdin, stdout};
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
@@ -85,6 +86,7 @@ fn run(program: &Path, arguments: &[OsString], registry: Registry) -> Result<Exi
         (_, ["config"]) => show(&open(registry)?, &["show", "HEAD:glxc.toml"]),
         (_, ["bundle"]) => bundle(&open(registry)?),
         (_, ["bound", ..]) => bound(&arguments[1..]),
+        (_, ["shell", terminal]) => shell::shell(terminal),
         (_, ["version"]) => done(writeln!(stdout(), "glxc {}", env!("CARGO_PKG_VERSION"))?),
         _ => {
             Err("usage: glxc git-remote-command upload-pack|receive-pack, recover, main, config, bundle, version"
@@ -175,7 +177,11 @@ fn git_environment(command: &mut Command) -> &mut Command {
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {
-    status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+    status
+        .code()
+        .or(status.signal().map(|signal| 128 + signal))
+        .and_then(|code| u8::try_from(code).ok())
+        .map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// Becomes another program that ends when its parent does.
