@@ -8,7 +8,7 @@ START=$SECONDS
 
 step "packages"
 # shellcheck disable=SC2086
-need_packages $BUILD_PACKAGES $HOST_PACKAGES postgresql postgresql-contrib curl util-linux
+need_packages $BUILD_PACKAGES $HOST_PACKAGES postgresql postgresql-contrib curl strace util-linux
 
 step "checks (format, lints, documentation, dependencies)"
 scripts/check.sh

@@ -1,6 +1,6 @@
 //! Points in the life of a push or a pull at which a test lets something die.
 //!
-//! Without the feature `failpoints` a point is nothing. With it, a program names a folder once ([`arm`]); while that folder
+//! Without the feature `failpoints` a point is nothing. With it, a program names a folder once (`arm`); while that folder
 //! exists, each point that is passed is a line of its file `hits`, durable before what follows. The file `armed` has
 //! lines `NUMBER ACTION`: whoever makes the hit of the first line's number takes that line out and acts:
 //!

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Tests the tests: switches off one guard at a time, in a copy of the sources, and looks that the tests turn red.
+#
+#     scripts/mutants.sh [WORD]     (root; needs what `make test` needs; only the guards whose names have the word)
+source "$(dirname "$0")/common.sh"
+STEPS=1
+need_root mutants
+need_rust
+WORD=${1:-}
+# shellcheck disable=SC2086
+need_packages $BUILD_PACKAGES postgresql postgresql-contrib strace util-linux
+COPY=$(mktemp -d)
+trap 'rm -rf "$COPY"' EXIT
+git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t "$COPY"
+cd "$COPY"
+export CARGO_TARGET_DIR=$TARGET/mutants GLXC_TEST_REQUIRE=1
+CAUGHT=0
+SURVIVED=()
+
+postgresql() { cargo test --quiet -p glxc-handlers --features postgresql --test postgresql "$@"; }
+schema() { cargo test --quiet -p glxc-handlers --features postgresql --test postgresql_schema "$@"; }
+files() { cargo test --quiet -p glxc-handlers --test files "$@"; }
+transport() {
+    local test=$1
+    shift
+    cargo build --quiet -p glxc-transport --example host && cargo test --quiet -p glxc-transport --test "$test" "$@"
+}
+
+# NAME FILE OLD NEW TESTS [FILTER...]: the tests must compile, and fail, with NEW in the place of OLD, which stands once in FILE.
+mutant() {
+    local name=$1 file=$2 old=$3 new=$4 tests=$5
+    shift 5
+    [[ $name == *"$WORD"* ]] || return 0
+    cp "$file" "$COPY/original"
+    OLD=$old NEW=$new perl -0pi -e '$n = s/\Q$ENV{OLD}\E/$ENV{NEW}/g; END { exit($n != 1) }' "$file" ||
+        fail "the guard '$name' is not where scripts/mutants.sh looks for it, in $file"
+    $tests --no-run >"$COPY/log" 2>&1 || { cat "$COPY/log" >&2; fail "without the guard '$name' nothing compiles"; }
+    if $tests -- "$@" >"$COPY/log" 2>&1; then
+        SURVIVED+=("$name")
+        printf 'SURVIVED  %s\n' "$name"
+    else
+        CAUGHT=$((CAUGHT + 1))
+        local by
+        by=$(sed -nE 's/^([a-z_:]+) --- FAILED$/\1/p' "$COPY/log" | head -n 3 | paste -sd ' ')
+        printf 'caught    %-55s %s\n' "$name" "$by"
+    fi
+    cp "$COPY/original" "$file"
+}
+
+step "switch off one guard at a time"
+P=glxc-handlers/src/postgresql
+F=glxc-handlers/src/files
+T=glxc-transport/src
+
+mutant "compare and swap of rows" $P/differential.rs '        conflicts.check()' '        Ok(())' postgresql conformance differential
+mutant "compare and swap of definitions" $P/definition.rs 'changed(&moved.cloned().collect::<Vec<_>>())' \
+    '{ drop(moved); Ok(()) }' postgresql schema differential
+mutant "compare and swap of files" $F/import.rs 'if !as_expected {' 'if !as_expected && false {' files
+mutant "live rows of a dropped table" $P/differential.rs '                table.rows.unseen(&mut self.session, &mut conflicts)?;' '' \
+    postgresql schema
+mutant "foreign keys: the lock of the parents" $P/foreign_keys.rs ' FOR KEY SHARE OF p' '' postgresql differential
+mutant "foreign keys: parents that are not there" $P/foreign_keys.rs \
+    '        check_child(session, model, key, child, (old, new), files)?;' '        let _ = (child, old, new, files);' \
+    postgresql differential
+mutant "foreign keys: children that are left" $P/foreign_keys.rs \
+    '            check_parent(session, model, key, child, (parent, old))?;' '            let _ = (child, old);' \
+    postgresql differential
+mutant "triggers stay quiet" $P/differential.rs ' SET LOCAL session_replication_role = replica; \' ' \' postgresql differential
+mutant "the scratch database: no rights" $P/schema/scratch.rs ' SECURITY DEFINER
+' '
+' schema
+mutant "the scratch database: what it guards itself by" $P/schema/scratch.rs '} else if self.places != places {' \
+    '} else if false {' schema
+mutant "live is what was pushed, after a change of the schema" $P/definition.rs \
+    'Some(goal) => reached(session, self.target, &goal.files),' 'Some(_) => Ok(()),' postgresql schema
+mutant "a mark tells that it committed" $P/recover.rs 'session.holds("look for the mark of the operation", &sql)' \
+    '{ let _ = (sql, session); Ok(false) }' postgresql recover conformance
+mutant "a recovery ends what is prepared" $P/recover.rs '    end_prepared(&mut maintenance, target, op, decision)?;' \
+    '' postgresql conformance
+mutant "the journal is durable" $T/journal.rs '.and_then(|()| self.file.sync_data())' '' "transport durable"
+mutant "the journal decides" $T/push.rs '            journal.add(&Step::Decided)?;' '' "transport states" together
+mutant "fingerprints end with a push" $T/push.rs '            self.forget_fingerprints(&main)?;' '' "transport states"
+mutant "a fingerprint is for its commit only" $T/export.rs 'remembered.unchanged == Some(now)' \
+    'remembered.unchanged.is_some_and(|was| was.fingerprint == now.fingerprint)' "transport states"
+mutant "one operation at a time" $T/lock.rs 'flock(&file, FlockOperation::NonBlockingLockExclusive)' \
+    'flock(&file, FlockOperation::NonBlockingLockShared)' "transport states"
+mutant "somebody attends what is prepared" $T/push.rs 'self.parts.attendant.as_deref().map(Attendant::start).transpose()?' \
+    'None::<Attendant>' "transport states" together
+mutant "the next contact settles" $T/repository.rs '        self.settle(true)?;' '' "transport faults"
+
+printf '\n%d guards, %d caught, %d survived\n' $((CAUGHT + ${#SURVIVED[@]})) "$CAUGHT" "${#SURVIVED[@]}"
+[ ${#SURVIVED[@]} = 0 ] || fail "no test notices that these are off: $(printf '%s; ' "${SURVIVED[@]}")"
