@@ -2,6 +2,8 @@
 #![cfg(feature = "postgresql")]
 #![allow(missing_docs, clippy::print_stderr, clippy::print_stdout, dead_code)]
 
+#[path = "data/changes.rs"]
+mod cases;
 mod common;
 #[path = "postgresql/harness.rs"]
 mod harness;
@@ -16,6 +18,8 @@ mod export;
 mod load;
 #[path = "postgresql/memory.rs"]
 mod memory;
+#[path = "postgresql/pairs.rs"]
+mod pairs;
 #[path = "postgresql/recover.rs"]
 mod recover;
 #[path = "postgresql/schema.rs"]

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::describe::shortened;
 use super::layout::{Part, part, rows_folders};
-use super::schema::{self, Kind, Model, ObjectId, Plan};
+use super::schema::{self, Database, Kind, Model, ObjectId, Plan};
 use super::schema_files::{LONGEST_FILE, SchemaFiles};
 use super::scope::leave_out;
-use super::session::{Session, as_violation};
+use super::session::{Session, as_violation, brief, server_error};
 use super::settings::Target;
 use super::snapshot::catalog_sign;
 use super::table::folder as table_folder;
@@ -104,18 +105,18 @@ impl<'a> Definition<'a> {
         self.goal.as_ref().map_or(&self.live, |goal| &goal.model)
     }
 
-    /// What was altered or rebuilt, a line each.
+    /// What happens to the schema, a line for each object: what costs most comes first.
     pub fn notes(&self) -> Vec<String> {
         let Some(Goal { plan, .. }) = &self.goal else { return Vec::new() };
         let all = [
-            ("created", &plan.created),
+            ("rebuilt with its rows", &plan.rebuilt),
+            ("replaced", &plan.replaced),
             ("altered", &plan.altered),
-            ("made again", &plan.rebuilt),
+            ("created", &plan.created),
             ("dropped", &plan.dropped),
         ];
-        all.into_iter()
-            .flat_map(|(verb, objects)| objects.iter().map(move |object| format!("{object}: {verb}")))
-            .collect()
+        let line = |verb: &'static str| move |object: &String| format!("{object}: {verb}");
+        shortened(all.into_iter().flat_map(|(verb, objects)| objects.iter().map(line(verb))).collect())
     }
 
     /// Checks that the objects which the push changes, and the tables whose rows it changes, are what base says.
@@ -205,6 +206,11 @@ pub(super) fn read(session: &mut Session, target: &Target) -> Result<Model> {
     Ok(model)
 }
 
+/// With what the session's database was created.
+pub(super) fn read_database(session: &mut Session) -> Result<Database> {
+    Ok(schema::read(session.client())?.database)
+}
+
 /// The files of a schema.
 pub(super) fn files(model: &Model) -> Result<Files> {
     Ok(schema::files(model)?.into_iter().collect())
@@ -217,17 +223,38 @@ pub(super) fn reached(session: &mut Session, target: &Target, goal: &Files) -> R
     let mut other = paths.into_iter().filter(|path| now.get(path) != goal.get(path));
     match other.next() {
         None => Ok(()),
-        Some(path) => Err(Error::Engine {
-            context: "bring the schema to what was pushed".into(),
-            source: format!("{path} came out otherwise").into(),
-        }),
+        Some(path) => Err(differs(path, now.get(path), goal.get(path))),
     }
 }
 
-/// Runs a statement of a plan. What the rows do not allow is their violation.
+/// Names the first line of a file in which live, after the statements, is not what was pushed.
+fn differs(path: &StatePath, now: Option<&Vec<u8>>, goal: Option<&Vec<u8>>) -> Error {
+    let lines = |bytes: Option<&Vec<u8>>| -> Vec<String> {
+        let text = bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    };
+    let (now, goal) = (lines(now), lines(goal));
+    let at = now.iter().zip(&goal).take_while(|(now, goal)| now == goal).count();
+    let line = |lines: &[String]| match lines.get(at) {
+        Some(line) => format!("`{}`", line.trim().chars().take(100).collect::<String>()),
+        None => "nothing".into(),
+    };
+    let message = format!(
+        "live can not be brought to this: it has {} where {} was pushed; nothing was changed",
+        line(&now),
+        line(&goal)
+    );
+    Error::input(path, at as u64 + 1, message)
+}
+
+/// Runs a statement of a plan. What the rows do not allow is their violation, values that do not become a new type too.
 pub(super) fn run(session: &mut Session, statement: &str) -> Result<()> {
     let short: String = statement.chars().take(200).collect();
-    session.run(&short, statement).map_err(as_violation)
+    let Err(error) = session.run(&short, statement) else { return Ok(()) };
+    match server_error(&error).filter(|db| db.code().code().starts_with("22")).map(brief) {
+        Some(message) => Err(Error::Violation { message: format!("{short}: {message}"), source: Some(error.into()) }),
+        None => Err(as_violation(error)),
+    }
 }
 
 /// The error that names the files whose objects are not what they should be.
@@ -235,5 +262,24 @@ fn changed(paths: &[StatePath]) -> Result<()> {
     match paths.len() as u64 {
         0 => Ok(()),
         total => Err(Error::Changed { first: paths.iter().take(10).map(StatePath::to_string).collect(), total }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_that_came_out_otherwise_is_named() {
+        let path = StatePath::new("schema/tables/t.sql").unwrap();
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        let error = differs(&path, Some(&bytes("a\n  b\n")), Some(&bytes("a\n  c\n")));
+        let words = "schema/tables/t.sql:2: live can not be brought to this: it has `b` where `c` was pushed";
+        assert!(error.to_string().starts_with(words), "{error}");
+        let error = differs(&path, None, Some(&bytes("a\n")));
+        assert!(
+            error.to_string().contains("t.sql:1: live can not be brought to this: it has nothing where `a`"),
+            "{error}"
+        );
     }
 }

@@ -32,13 +32,17 @@ pub(super) fn describe(change: &Change<'_>, cx: &Cx<'_>) -> Result<Description> 
     }
     let summary = summary(&objects, &rows, sequences);
     let details = objects.into_iter().chain(rows.iter().map(|(name, counts)| in_table(name, counts)));
-    let mut details: Vec<String> = details.collect();
-    if details.len() > DETAILS {
-        let more = details.len() - (DETAILS - 1);
-        details.truncate(DETAILS - 1);
-        details.push(format!("and {more} more"));
+    Ok(Description { summary, details: shortened(details.collect()) })
+}
+
+/// Not more lines than a person reads.
+pub(super) fn shortened(mut lines: Vec<String>) -> Vec<String> {
+    if lines.len() > DETAILS {
+        let more = lines.len() - (DETAILS - 1);
+        lines.truncate(DETAILS - 1);
+        lines.push(format!("and {more} more"));
     }
-    Ok(Description { summary, details })
+    lines
 }
 
 fn summary(objects: &[String], rows: &[(String, Counts)], sequences: bool) -> String {

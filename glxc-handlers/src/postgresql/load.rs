@@ -15,7 +15,7 @@ use super::recover::{
     done_schema, drop_database, drop_new, keep_roles, make_roles, new_database, old_database, require_prepared,
     session_name,
 };
-use super::schema::{self, Model};
+use super::schema::{self, Database, Model};
 use super::schema_files::SchemaFiles;
 use super::session::{LOCK_TIMEOUT, Session, Watch, code, failed_io, server_error};
 use super::settings::{Rules, Target};
@@ -46,14 +46,15 @@ impl<'a> Load<'a> {
     /// Creates the database and loads everything.
     pub fn stage(target: &'a Target, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
         let name = session_name(target, change.op);
-        let mut maintenance = Session::maintenance(target, &name)?;
+        let maintenance = Session::maintenance(target, &name)?;
         let files = SchemaFiles::of(change.next.tree)?;
-        let database = files.database(&mut maintenance)?;
-        if change.prepare {
-            require_prepared(&mut maintenance)?;
-        }
+        let recorded = files.database()?;
         let mut load = Load { target, change, cx, maintenance, session: None, prepared: None, settled: false };
+        if change.prepare {
+            require_prepared(&mut load.maintenance)?;
+        }
         load.refuse_loss(&name)?;
+        let database = load.like(recorded, &name)?;
         let model = files.load(target, change.op, &database, &files.paths())?;
         let new = new_database(target, change.op);
         load.maintenance.run(&format!("create database {new}"), &database.create(&new))?;
@@ -69,6 +70,34 @@ impl<'a> Load<'a> {
         point("postgresql loaded")?;
         load.session = Some(session);
         Ok(load)
+    }
+
+    /// With what the database is created: as recorded, else as the empty one that is there, else as the server's own. An
+    /// empty one that was made otherwise is not replaced without a question.
+    fn like(&mut self, recorded: Option<Database>, name: &str) -> Result<Database> {
+        let there = self.empty_database(name)?;
+        match (recorded, there) {
+            (Some(recorded), Some(there)) if self.change.base.is_none() && !recorded.is_like(&there) => {
+                let message = format!(
+                    "is there, empty, with {there}, and recorded with {recorded}: drop it, or make it as recorded"
+                );
+                Err(Error::option("database", message))
+            }
+            (Some(database), _) | (None, Some(database)) => Ok(database),
+            (None, None) => definition::read_database(&mut self.maintenance),
+        }
+    }
+
+    /// With what the database was created, where it is there and holds nothing.
+    fn empty_database(&mut self, name: &str) -> Result<Option<Database>> {
+        if !self.maintenance.has_database(&self.target.database)? {
+            return Ok(None);
+        }
+        let mut live = Session::connect(self.target, &self.target.database, name)?;
+        match live.holds("look for objects", super::NOT_EMPTY)? {
+            true => Ok(None),
+            false => definition::read_database(&mut live).map(Some),
+        }
     }
 
     /// Refuses to replace live rows that the files never held.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::layout::{Part, part};
 use super::recover::session_name;
 use super::schema::scratch::{self, Source};
-use super::schema::{self, Database, Model};
+use super::schema::{Database, Model};
 use super::session::Session;
 use super::settings::Target;
 use crate::{Error, OpId, Result, StatePath, Tree};
@@ -39,12 +39,9 @@ impl SchemaFiles {
         scratch::check(self.sources(&BTreeSet::new()))
     }
 
-    /// With what the database was created; as the server's own where they do not say it.
-    pub fn database(&self, maintenance: &mut Session) -> Result<Database> {
-        match scratch::database(self.sources(&BTreeSet::new()))? {
-            Some(database) => Ok(database),
-            None => Ok(schema::read(maintenance.client())?.database),
-        }
+    /// With what the database was created, where they say it.
+    pub fn database(&self) -> Result<Option<Database>> {
+        scratch::database(self.sources(&BTreeSet::new()))
     }
 
     /// Loads them into a scratch database of the operation and reads them back. The functions of the changed ones are

@@ -189,3 +189,25 @@ fn two_states_of_one_push_do_not_meet() {
         );
     }
 }
+
+#[test]
+fn an_empty_database_of_another_kind_is_not_replaced_unasked() {
+    let Some(shop) = Subject::of("kind_source", "CREATE TABLE t (x int); INSERT INTO t VALUES (1)") else { return };
+    let files = shop.export();
+    let other = shop.beside("kind_other");
+    let create = "CREATE DATABASE kind_other TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'";
+    shop.cluster.connect("postgres").batch_execute(create).unwrap();
+    let oid = || shop.ask("SELECT oid FROM pg_database WHERE datname = 'kind_other'");
+    let before = oid();
+    let error = other.declined(None, &files);
+    let message = chain(&error);
+    assert!(
+        message.contains("is there, empty, with encoding SQL_ASCII, locale C and C, and recorded with encoding UTF8"),
+        "{message}"
+    );
+    assert_eq!(oid(), before);
+    let same = shop.beside("kind_same");
+    shop.cluster.create("kind_same");
+    same.must_push(None, &files);
+    assert_same(&same.export(), &files);
+}

@@ -1,8 +1,8 @@
 //! Pushes that change the schema, alone and with rows.
 
-use glxc_handlers::{Error, MemoryTree, Value};
+use glxc_handlers::{Change, Error, MemoryTree, Recorded, Tree, Value, differences};
 
-use crate::harness::{End, Subject, added, assert_same, chain, edited, path, text};
+use crate::harness::{End, Subject, added, assert_same, chain, edited, path, text, with_cx};
 
 const ORDERS: &str = "data/public.orders/rows.tsv";
 const ORDERS_SQL: &str = "schema/tables/public.orders.sql";
@@ -62,6 +62,68 @@ fn live_rows_stay_when_only_the_schema_changes() {
         "pushed9",
         "a column that the files do not have stays"
     );
+}
+
+#[test]
+fn a_plan_says_how_the_schema_changes_and_leaves_it() {
+    let Some(shop) = Subject::shop("schema_plan") else { return };
+    let (base, next) = files_after(
+        &shop,
+        "ALTER TABLE orders ALTER note TYPE varchar(40); DROP INDEX IF EXISTS none; ALTER TABLE log ALTER message TYPE jsonb; \
+         DROP VIEW IF EXISTS none; CREATE TABLE fresh (x int)",
+    );
+    let (op, differs) = (shop.new_op(), differences(Some(&base as &dyn Tree), Some(&next)));
+    let recorded = |tree| Recorded { tree, options: &shop.options };
+    let change = Change {
+        op: &op,
+        base: Some(recorded(&base)),
+        next: recorded(&next),
+        differs: &differs,
+        replace: false,
+        prepare: false,
+    };
+    let before = shop.traces();
+    with_cx(|cx| {
+        let mut staged = shop.handler.stage(&change, cx).unwrap();
+        staged.lock().unwrap();
+        let notes = staged.notes();
+        assert!(notes.contains(&"column public.orders.note: altered".into()), "{notes:?}");
+        assert!(notes.contains(&"table public.fresh: created".into()), "{notes:?}");
+        staged.abort().unwrap();
+    });
+    assert_eq!(shop.traces(), before);
+    assert_same(&shop.export(), &base);
+}
+
+#[test]
+fn what_the_server_makes_otherwise_is_declined_by_line() {
+    let Some(shop) = Subject::of("schema_otherwise", "CREATE TABLE t (id int PRIMARY KEY, k varchar)") else { return };
+    let base = shop.export();
+    // The server writes a list with NULL in one way, and in another once it has read that.
+    let file = "schema/tables/public.t.sql";
+    let check = "ALTER TABLE public.t ADD CONSTRAINT k CHECK (k IN ('a', NULL));\n";
+    let error = shop.declined(Some(&base), &base.with(&path(file), text(&base, file) + check));
+    let message = chain(&error);
+    assert!(message.contains(&format!("{file}:")) && message.contains("live can not be brought to this"), "{message}");
+    assert_same(&shop.export(), &base);
+}
+
+#[test]
+fn a_live_row_with_a_label_that_goes_declines_the_push() {
+    let sql = "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE t (id int PRIMARY KEY, m mood); INSERT INTO t VALUES (1, 'ok')";
+    let Some(shop) = Subject::of("schema_label", sql) else { return };
+    let base = shop.export();
+    let next = edited(&base, "schema/types/public.mood.sql", "    'sad',\n", "");
+    shop.run("INSERT INTO t VALUES (2, 'sad')");
+    let error = shop.declined(Some(&base), &next);
+    assert!(
+        matches!(&error, Error::Violation { message, .. } if message.contains("mood: \"sad\"")),
+        "{}",
+        chain(&error)
+    );
+    shop.run("UPDATE t SET m = 'ok'");
+    shop.must_push(Some(&base), &next);
+    assert_eq!(shop.ask("SELECT count(*) FROM t WHERE m = 'ok'"), "2");
 }
 
 #[test]

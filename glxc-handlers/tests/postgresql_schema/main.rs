@@ -2,6 +2,8 @@
 #![cfg(feature = "postgresql")]
 #![allow(missing_docs, clippy::print_stderr, dead_code)]
 
+#[path = "../data/changes.rs"]
+mod cases;
 mod changes;
 #[path = "../common/mod.rs"]
 mod common;

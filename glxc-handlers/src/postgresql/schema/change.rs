@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::*;
-use super::render::{fill, literal};
+use super::render::{column_id, fill, literal};
 
 /// What happens to one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,13 +45,15 @@ pub(super) fn decide(live: &Model, next: &Model, touched: &BTreeSet<String>) -> 
         let action = match (live.objects.get(id), next.objects.get(id)) {
             (Some(_), None) => Action::Drop,
             (None, _) => Action::Create,
-            (Some(old), Some(new)) => change(id, &old.definition, &new.definition),
+            (Some(old), Some(new)) => change(id, old, &new.definition),
         };
         actions.insert(id.clone(), action);
     }
     for table in live.tables.values() {
-        if next.tables.get(&table.qualified).is_some_and(|new| !fits(live, next, table, new)) {
-            actions.insert(ObjectId::new(Kind::Table, &table.qualified), Action::Rebuild);
+        let Some(new) = next.tables.get(&table.qualified) else { continue };
+        match fits(live, next, table, new) {
+            Some(again) => actions.extend(again.into_iter().map(|id| (id, Action::Rebuild))),
+            None => _ = actions.insert(ObjectId::new(Kind::Table, &table.qualified), Action::Rebuild),
         }
     }
     // Whether an enum can be extended is known when all that is made again is known, and rebuilding it makes
@@ -64,11 +66,48 @@ pub(super) fn decide(live: &Model, next: &Model, touched: &BTreeSet<String>) -> 
     let enums: Vec<ObjectId> = enums.map(|(id, _)| id.clone()).collect();
     actions.extend(enums.into_iter().map(|id| (id, Action::Rebuild)));
     spread(live, &mut actions);
+    merge_checks(live, next, &mut actions);
     actions
 }
 
+/// A partition shares the checks of the tables above it: attaching takes its own as those, and detaching leaves it them.
+fn merge_checks(live: &Model, next: &Model, actions: &mut Actions) {
+    let shared = |id: &ObjectId, action: &Action| {
+        let (own, with) = match action {
+            Action::Drop => (live, next),
+            Action::Create => (next, live),
+            _ => return false,
+        };
+        let table = own.objects[id].parent.as_ref().filter(|table| table.kind == Kind::Table);
+        let stays = |table: &&ObjectId| actions.get(table).is_some_and(Action::stays);
+        table.filter(stays).is_some_and(|table| is_above(own, with, id, &table.name))
+    };
+    let merged: Vec<ObjectId> = actions
+        .iter()
+        .filter(|(id, a)| id.kind == Kind::Constraint && shared(id, a))
+        .map(|(id, _)| id.clone())
+        .collect();
+    merged.iter().for_each(|id| _ = actions.remove(id));
+}
+
+/// Whether a constraint of a table in one model is, in the other, one of a table that it is a partition of.
+fn is_above(own: &Model, with: &Model, id: &ObjectId, table: &str) -> bool {
+    let words = |model: &Model, id: &ObjectId, table: &str| match &model.objects.get(id)?.definition {
+        Definition::Statement(text) => text.strip_prefix(&format!("ALTER TABLE {table} ADD ")).map(str::to_owned),
+        _ => None,
+    };
+    let above = |name: &String| with.tables.get(name).and_then(|table| table.partition_of.clone());
+    let Some(name) = id.name.strip_suffix(&format!(" ON {table}")) else { return false };
+    let mine = words(own, id, table);
+    std::iter::successors(above(&table.to_owned()), above).any(|parent| {
+        let theirs = words(with, &ObjectId::new(Kind::Constraint, format!("{name} ON {parent}")), &parent);
+        theirs.is_some() && theirs == mine
+    })
+}
+
 /// What becomes of an object by its definition alone.
-fn change(id: &ObjectId, old: &Definition, new: &Definition) -> Action {
+fn change(id: &ObjectId, object: &Object, new: &Definition) -> Action {
+    let old = &object.definition;
     if old == new {
         return Action::Keep;
     }
@@ -99,9 +138,62 @@ fn change(id: &ObjectId, old: &Definition, new: &Definition) -> Action {
         (Definition::Column { generated: false, .. }, Definition::Column { generated: false, .. }) => {
             return Action::Retype;
         }
+        (Definition::Column { spec: old, .. }, Definition::Column { spec, generated: false }) => {
+            is_generated_from(old, spec).then(|| drop_expression(object))
+        }
+        (Definition::Statement(old), Definition::Statement(new)) => changed_statement(id.kind, old, new),
         _ => None,
     };
     altered.map_or(Action::Rebuild, Action::Alter)
+}
+
+/// Whether the first column is generated, and but for that the second.
+fn is_generated_from(old: &str, plain: &str) -> bool {
+    old.strip_prefix(plain).is_some_and(|rest| rest.starts_with(" GENERATED ALWAYS AS ("))
+}
+
+/// A generated column becomes a plain one that keeps its values; that of a child does so with its parent's.
+fn drop_expression(column: &Object) -> Vec<String> {
+    let alter = column.drop.replacen(" DROP COLUMN ", " ALTER COLUMN ", 1);
+    if alter.is_empty() { Vec::new() } else { vec![format!("{alter} DROP EXPRESSION")] }
+}
+
+/// The statements that change what is defined by one statement.
+fn changed_statement(kind: Kind, old: &str, new: &str) -> Option<Vec<String>> {
+    match kind {
+        Kind::Default => Some(vec![new.to_owned()]),
+        Kind::Constraint | Kind::ForeignKey | Kind::DomainConstraint => {
+            let (alter, rest) = new.split_once(" ADD CONSTRAINT ")?;
+            let name = &rest[..quoted_length(rest)];
+            if old.strip_suffix(" NOT VALID") == Some(new) {
+                return Some(vec![format!("{alter} VALIDATE CONSTRAINT {name}")]);
+            }
+            let ((old, _), (same, deferrable)) = (deferral(old), deferral(new));
+            (kind == Kind::ForeignKey && old == same)
+                .then(|| vec![format!("{alter} ALTER CONSTRAINT {name} {deferrable}")])
+        }
+        _ => None,
+    }
+}
+
+/// A foreign key without when it is checked, and that.
+fn deferral(statement: &str) -> (&str, &'static str) {
+    let kinds = [
+        (" DEFERRABLE INITIALLY DEFERRED", "DEFERRABLE INITIALLY DEFERRED"),
+        (" DEFERRABLE", "DEFERRABLE INITIALLY IMMEDIATE"),
+    ];
+    let found = kinds.into_iter().find_map(|(suffix, words)| Some((statement.strip_suffix(suffix)?, words)));
+    found.unwrap_or((statement, "NOT DEFERRABLE INITIALLY IMMEDIATE"))
+}
+
+/// The length of a name at the start of a text, as it is quoted there.
+fn quoted_length(text: &str) -> usize {
+    let mut within = false;
+    let end = text.char_indices().find(|(_, c)| {
+        within ^= *c == '"';
+        *c == ' ' && !within
+    });
+    end.map_or(text.len(), |(at, _)| at)
 }
 
 /// The statements that add labels, where labels were only added.
@@ -162,25 +254,32 @@ fn uses_new_label(id: &ObjectId, live: &Model, next: &Model, actions: &Actions, 
     })
 }
 
-/// Whether a table gets the columns of another in their order by adding and dropping alone.
-fn fits(live: &Model, next: &Model, old: &Table, new: &Table) -> bool {
+/// The columns that are dropped and added again so that a table gets the columns of another in their order, by that and
+/// by adding and dropping others: those that are computed, in another way than before. `None` where that does not do it.
+fn fits(live: &Model, next: &Model, old: &Table, new: &Table) -> Option<Vec<ObjectId>> {
     // What comes from a parent stands where the server puts it: behind the own columns when it was added later
     let own = |table: &Table, column: &Column| column.local || table.partition_of.is_some();
-    let columns = |table: &Table| table.columns.iter().filter(|column| own(table, column)).cloned().collect::<Vec<_>>();
-    let names = |table: &Table| columns(table).into_iter().map(|column| column.name).collect::<Vec<_>>();
-    let (before, after) = (names(old), names(new));
-    let kept: Vec<&String> = before.iter().filter(|name| after.contains(name)).collect();
-    let in_order = after.iter().zip(&kept).all(|(name, kept)| name == *kept);
-    let spec = |model: &Model, table: &Table, name: &str| {
-        let column = table.columns.iter().find(|column| column.name == name)?;
-        let id = ObjectId::new(Kind::Column, format!("{}.{}", table.qualified, column.quoted));
-        Some((column.generated, model.objects.get(&id)?.definition.clone()))
+    let spec = |model: &Model, table: &Table, column: &Column| match model.objects.get(&column_id(table, column)) {
+        Some(Object { definition: Definition::Column { spec, .. }, .. }) => spec.clone(),
+        _ => String::new(),
     };
-    let same = |name: &String| match (spec(live, old, name), spec(next, new, name)) {
-        (Some((false, _)), Some((false, _))) => true,
-        (old, new) => old == new,
-    };
-    in_order && kept.into_iter().all(same)
+    let mut again = Vec::new();
+    let mut kept = Vec::new();
+    for column in old.columns.iter().filter(|column| own(old, column)) {
+        let Some(after) = new.columns.iter().find(|after| after.name == column.name) else { continue };
+        let (was, is) = (spec(live, old, column), spec(next, new, after));
+        match (column.generated, after.generated) {
+            (false, false) => kept.push(&column.name),
+            _ if was == is || !after.generated && is_generated_from(&was, &is) => kept.push(&column.name),
+            (_, true) => again.push(column_id(new, after)),
+            (true, false) => return None,
+        }
+    }
+    let after = new.columns.iter().filter(|column| own(new, column)).map(|column| &column.name);
+    // What an own column becomes when it is a parent's from now on (or the other way) is for the server to order.
+    let kept: Vec<&String> =
+        kept.into_iter().filter(|name| new.columns.iter().any(|c| own(new, c) && c.name == **name)).collect();
+    after.zip(&kept).all(|(name, kept)| name == *kept).then_some(again)
 }
 
 /// Carries what goes to what needs it: that has to go first and come again.
@@ -213,6 +312,7 @@ fn carried(live: &Model, actions: &Actions, needed: &ObjectId, user: &ObjectId) 
     match (user.kind, needed.kind) {
         (Kind::Schema | Kind::Extension, _) => None,
         (Kind::Identity, Kind::Column) if actions[needed] == Action::Retype => None,
+        (Kind::Constraint | Kind::Index | Kind::Statistics, Kind::Column) if follows(live, actions, user) => None,
         (Kind::Column, _) if table == Some(needed) => rebuild(user),
         (Kind::Column, Kind::Column) => match live.objects[needed].parent.as_ref() == table {
             true => rebuild(table?),
@@ -229,4 +329,14 @@ fn carried(live: &Model, actions: &Actions, needed: &ObjectId, user: &ObjectId) 
         (Kind::Column, _) => rebuild(table?),
         _ => rebuild(user),
     }
+}
+
+/// Whether the server itself makes again what hangs on a column that gets another type. It does so column by column, so
+/// what joins two of them has to go first.
+fn follows(live: &Model, actions: &Actions, user: &ObjectId) -> bool {
+    let object = &live.objects[user];
+    let retyped = object.depends.iter().filter(|id| actions.get(id) == Some(&Action::Retype)).count();
+    let others = object.depends.iter().any(|id| actions.get(id).is_some_and(Action::drops));
+    let only_comments = object.settings.keys().all(|key| key.starts_with("3 "));
+    retyped == 1 && !others && only_comments && actions[user] == Action::Keep
 }

@@ -22,6 +22,8 @@ pub struct Model {
     pub roles: BTreeSet<String>,
     /// The names of all roles of the cluster. Not part of the schema.
     pub cluster_roles: BTreeSet<String>,
+    /// From which type to which a cast leads, besides those by way of text. Not part of the schema.
+    pub casts: BTreeSet<(String, String)>,
     /// The configuration tables of extensions, which belong to the extension but hold rows of the user.
     pub config_tables: Vec<ConfigTable>,
     /// What the files do not keep and why, each a line for the commit message.

@@ -23,12 +23,12 @@ pub struct Plan {
     pub created: Vec<String>,
     /// The objects that are altered in place.
     pub altered: Vec<String>,
-    /// The objects that are dropped and made again: their object ids change.
+    /// The tables that are made again with the rows that they have.
     pub rebuilt: Vec<String>,
+    /// The other objects that are dropped and made again, themselves or as what hangs on one: their object ids change.
+    pub replaced: Vec<String>,
     /// The objects that are dropped.
     pub dropped: Vec<String>,
-    /// The tables that are made again with the rows that they have, by qualified name.
-    pub rebuilt_tables: BTreeSet<String>,
 }
 
 impl Plan {
@@ -67,16 +67,19 @@ pub fn plan_touching(live: &Model, next: &Model, touched: &BTreeSet<String>) -> 
         old: BTreeMap::new(),
         after: BTreeSet::new(),
         inline: BTreeSet::new(),
+        made: BTreeSet::new(),
         plan: Plan::default(),
         actions,
     };
     planner.summarize();
     planner.roles();
     planner.release();
+    let positions = planner.keep_positions();
     planner.drops();
     planner.resets();
     planner.creates();
     planner.copies();
+    planner.plan.before_rows.extend(positions);
     planner.plan.before_rows.append(&mut planner.late);
     planner.sets();
     Ok(planner.plan)
@@ -95,6 +98,8 @@ struct Planner<'a> {
     after: BTreeSet<ObjectId>,
     /// What was created as part of something else.
     inline: BTreeSet<ObjectId>,
+    /// What was created or altered so far.
+    made: BTreeSet<ObjectId>,
 }
 
 impl Planner<'_> {
@@ -121,20 +126,28 @@ impl Planner<'_> {
     fn summarize(&mut self) {
         for (id, action) in &self.actions {
             let settings = |model: &Model| model.objects.get(id).map(|object| object.settings.clone());
-            let part =
-                matches!(id.kind, Kind::Column) && self.actions.get(&self.parent(id)).is_some_and(|a| *a == *action);
             let list = match action {
-                _ if part => continue,
+                _ if self.goes_with_whole(id, action) => continue,
                 Action::Create => &mut self.plan.created,
                 Action::Drop => &mut self.plan.dropped,
-                Action::Rebuild => &mut self.plan.rebuilt,
+                Action::Rebuild if id.kind == Kind::Table => &mut self.plan.rebuilt,
+                Action::Rebuild => &mut self.plan.replaced,
                 Action::Keep if settings(self.live) == settings(self.next) => continue,
                 Action::Keep | Action::Alter(_) | Action::Retype => &mut self.plan.altered,
             };
             list.push(id.to_string());
-            if id.kind == Kind::Table && *action == Action::Rebuild {
-                self.plan.rebuilt_tables.insert(id.name.clone());
-            }
+        }
+    }
+
+    /// Whether what happens to an object is said with what it is part of.
+    fn goes_with_whole(&self, id: &ObjectId, action: &Action) -> bool {
+        let whole = self.parent(id);
+        let with =
+            self.actions.get(&whole).filter(|_| whole != *id && !matches!(id.kind, Kind::Trigger | Kind::Policy));
+        match with {
+            Some(Action::Retype) => id.kind == Kind::Default && *action == Action::Rebuild,
+            Some(with) => (with.drops() || with.creates()) && with == action,
+            None => false,
         }
     }
 
@@ -171,12 +184,41 @@ impl Planner<'_> {
 
     /// Whether the column that a live sequence belongs to goes, or is made again.
     fn owner_goes(&self, sequence: &ObjectId) -> bool {
-        let owner = self.live.sequences.get(&sequence.name).and_then(|sequence| sequence.owned_by.as_ref());
-        owner.is_some_and(|(table, column)| {
-            let found =
-                self.live.tables.get(table).and_then(|t| t.columns.iter().find(|c| &c.name == column).map(|c| (t, c)));
-            found.is_some_and(|(table, column)| self.action(&render::column_id(table, column)).drops())
-        })
+        let owner = self.live.sequences.get(&sequence.name).and_then(|sequence| self.owner(sequence));
+        owner.is_some_and(|column| self.action(&column).drops())
+    }
+
+    /// The column that a live sequence belongs to.
+    fn owner(&self, sequence: &Sequence) -> Option<ObjectId> {
+        let (table, column) = sequence.owned_by.as_ref()?;
+        let table = self.live.tables.get(table)?;
+        let column = table.columns.iter().find(|other| other.name == *column)?;
+        Some(render::column_id(table, column))
+    }
+
+    /// Remembers where the sequences stand that are made again under their names, in settings of the transaction. Returns
+    /// what puts them there again.
+    fn keep_positions(&mut self) -> Vec<String> {
+        let mut again = Vec::new();
+        for (name, sequence) in &self.live.sequences {
+            let holder = match sequence.identity {
+                true => self.owner(sequence).map(|column| ObjectId::new(Kind::Identity, column.name)),
+                false => Some(ObjectId::new(Kind::Sequence, name)),
+            };
+            if !self.next.sequences.contains_key(name) || !holder.is_some_and(|id| self.action(&id).drops()) {
+                continue;
+            }
+            let setting = format!("'glxc.position_{}'", again.len());
+            let value = "last_value OPERATOR(pg_catalog.||) ' ' OPERATOR(pg_catalog.||) is_called";
+            self.plan.before_rows.push(format!("SELECT pg_catalog.set_config({setting}, {value}, true) FROM {name}"));
+            let part = |at| format!("pg_catalog.split_part(pg_catalog.current_setting({setting}), ' ', {at})");
+            let (value, called) = (part(1), part(2));
+            let sequence = render::literal(name);
+            again.push(format!(
+                "SELECT pg_catalog.setval({sequence}, {value}::pg_catalog.int8, {called}::pg_catalog.bool)"
+            ));
+        }
+        again
     }
 
     fn drops(&mut self) {
@@ -254,6 +296,7 @@ impl Planner<'_> {
         let changing: BTreeSet<ObjectId> = self.ids(changes).into_iter().collect();
         let mut ordered = self.next.clone();
         self.attach_last(&mut ordered);
+        self.default_first(&mut ordered);
         for id in sorted(&changing, &ordered) {
             let late = matches!(
                 id.kind,
@@ -272,6 +315,22 @@ impl Planner<'_> {
                 Action::Alter(statements) => statements.into_iter().for_each(|statement| self.at(&id, statement)),
                 Action::Retype => self.retype(&id),
                 _ => self.create(&id),
+            }
+            self.made.insert(id);
+        }
+    }
+
+    /// What the default of a new column needs comes before the column where it can: then rows that are there get the
+    /// default, as they would if somebody had altered the table.
+    fn default_first(&self, model: &mut Model) {
+        let new = |id: &ObjectId| id.kind == Kind::Column && self.action(id).creates();
+        let columns: Vec<ObjectId> = self.actions.keys().filter(|id| new(id)).cloned().collect();
+        for column in columns.into_iter().filter(|column| !self.action(&self.parent(column)).creates()) {
+            let default = ObjectId::new(Kind::Default, &column.name);
+            let Some(object) = model.objects.get(&default) else { continue };
+            let needs: BTreeSet<ObjectId> = object.depends.iter().filter(|id| **id != column).cloned().collect();
+            if !needs.iter().any(|needed| reaches(model, needed, &column)) {
+                model.objects.entry(column).and_modify(|object| object.depends.extend(needs));
             }
         }
     }
@@ -341,8 +400,12 @@ impl Planner<'_> {
             return;
         }
         let at_once = |part: &ObjectId| {
-            let ready =
-                |needed: &ObjectId| needed == id || !self.action(needed).creates() || needed.kind <= Kind::Sequence;
+            let ready = |needed: &ObjectId| {
+                needed == id
+                    || !self.action(needed).creates()
+                    || needed.kind <= Kind::Sequence
+                    || self.made.contains(needed)
+            };
             self.next.objects.get(part).is_some_and(|object| object.depends.iter().all(ready))
         };
         let parts = [Kind::Default, Kind::Identity].map(|kind| ObjectId::new(kind, &id.name));
@@ -367,21 +430,27 @@ impl Planner<'_> {
         if !column.local || self.action(&table).drops() {
             return;
         }
-        let value = self.converted(id, column, &column.quoted);
+        let before = self.live.tables.get(&table.name);
+        let before = before.and_then(|table| table.columns.iter().find(|before| before.name == column.name));
+        let value = self.converted(id, before.unwrap_or(column), column, &column.quoted);
         let statement = format!("ALTER TABLE {} ALTER COLUMN {} TYPE {spec} USING {value}", table.name, column.quoted);
         self.at(id, statement);
     }
 
-    /// The old value of a column as one of its new type. The last step is left to the assignment, which refuses what
-    /// does not fit where a cast would cut it.
-    fn converted(&self, id: &ObjectId, column: &Column, value: &str) -> String {
-        let needs = |model: &Model| {
-            model.objects.get(id).is_some_and(|object| object.depends.iter().any(|n| self.old.contains_key(n)))
-        };
-        match needs(self.live) {
-            true => format!("{value}::pg_catalog.text::{}", column.base_type),
-            false => format!("{value}::{}", column.base_type),
+    /// The old value of a column as one of its new type: by a cast, or as the text that a file has for it where there is
+    /// none. The last step is left to the assignment, which refuses what does not fit where a cast would cut it.
+    fn converted(&self, id: &ObjectId, before: &Column, after: &Column, value: &str) -> String {
+        let (from, to) = (&before.base_type, &after.base_type);
+        match !self.made_again(id) && (from == to || self.live.casts.contains(&(from.clone(), to.clone()))) {
+            true => format!("{value}::{to}"),
+            false => format!("{value}::pg_catalog.text::{to}"),
         }
+    }
+
+    /// Whether the type of a live column is made again, so that the column still has the old one.
+    fn made_again(&self, column: &ObjectId) -> bool {
+        let object = self.live.objects.get(column);
+        object.is_some_and(|object| object.depends.iter().any(|needed| self.old.contains_key(needed)))
     }
 
     /// Fills tables that were made again with the rows that they had.
@@ -404,9 +473,9 @@ impl Planner<'_> {
                 let Some(before) = live.columns.iter().find(|old| old.name == column.name) else { continue };
                 let same = before.type_name == column.type_name && before.base_type == column.base_type;
                 let id = render::column_id(next, column);
-                let value = match same && self.converted(&id, column, "").matches("::").count() == 1 {
+                let value = match same && !self.made_again(&id) {
                     true => column.quoted.clone(),
-                    false => self.converted(&id, column, &column.quoted),
+                    false => self.converted(&id, before, column, &column.quoted),
                 };
                 names.push(column.quoted.clone());
                 values.push(value);
@@ -482,6 +551,21 @@ impl Planner<'_> {
         ids.extend(self.next.objects.keys().filter(|id| matches!(id.kind, Kind::View | Kind::Function)).cloned());
         ids
     }
+}
+
+/// Whether an object needs another, directly or not.
+fn reaches(model: &Model, from: &ObjectId, to: &ObjectId) -> bool {
+    let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+    while let Some(id) = open.pop() {
+        if id == to {
+            return true;
+        }
+        if seen.insert(id) {
+            let object = model.objects.get(id);
+            open.extend(object.into_iter().flat_map(|object| object.depends.iter().chain(&object.parent)));
+        }
+    }
+    false
 }
 
 /// The objects in an order in which each comes after what it needs, else by kind and name. Cycles are cut at the first.

@@ -33,6 +33,7 @@ pub fn read(client: &mut impl GenericClient) -> Result<Model> {
     reader.schemas()?;
     reader.extensions()?;
     reader.types()?;
+    reader.casts()?;
     reader.functions()?;
     reader.aggregates()?;
     relations::read(&mut reader)?;
@@ -227,6 +228,23 @@ impl<'a> Reader<'a> {
             let id = ObjectId::new(kind, qualified);
             self.know_type(&row, &id)?;
             self.add(&row, id, Object::new(in_schema("types", &row)?, definition))?;
+        }
+        Ok(())
+    }
+
+    fn casts(&mut self) -> Result<()> {
+        let name = |t: &str, n: &str| {
+            format!("pg_catalog.quote_ident({n}.nspname) || '.' || pg_catalog.quote_ident({t}.typname)")
+        };
+        let sql = format!(
+            "SELECT {} AS source, {} AS target FROM pg_catalog.pg_cast c
+            JOIN pg_catalog.pg_type s ON s.oid = c.castsource JOIN pg_catalog.pg_namespace sn ON sn.oid = s.typnamespace
+            JOIN pg_catalog.pg_type t ON t.oid = c.casttarget JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace",
+            name("s", "sn"),
+            name("t", "tn")
+        );
+        for row in self.rows(&sql)? {
+            self.model.casts.insert((row.string("source")?, row.string("target")?));
         }
         Ok(())
     }

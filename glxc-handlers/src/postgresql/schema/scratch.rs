@@ -82,6 +82,13 @@ impl Database {
     }
 }
 
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "encoding {}, locale {} and {}", self.encoding, self.collate, self.ctype)?;
+        self.locale.iter().try_for_each(|locale| write!(f, " ({locale})"))
+    }
+}
+
 /// The name of the scratch database and of everything else that an operation makes in the cluster.
 pub fn name(op: &OpId) -> String {
     format!("glxc_{op}")
