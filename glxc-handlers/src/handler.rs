@@ -290,6 +290,12 @@ pub trait Staged {
         Err(Error::Unsupported { what: "to change it together with another database in one push".into() })
     }
 
+    /// The change in words, where staging has read what that takes. Otherwise the caller asks [`Handler::describe`], which
+    /// reads it again.
+    fn description(&self) -> Option<Description> {
+        None
+    }
+
     /// What it does besides the rows or files that differ: what is altered or rebuilt. Lines for the user, known once it is
     /// staged.
     fn notes(&self) -> Vec<String> {

@@ -92,7 +92,7 @@ impl StateRepository {
 
     /// A part in words: each table or file by itself, where there are several.
     fn tell(&self, operation: &Operation, part: &Part, change: &Change<'_>) -> Result<()> {
-        let description = self.describe(part, change, operation)?;
+        let description = self.describe(part, change, None, operation)?;
         self.note(&format!("{}: {}", part.name, description.summary));
         if part.keep {
             self.note(&format!("{}: what is live now would be kept in a branch", part.name));

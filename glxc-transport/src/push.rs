@@ -374,13 +374,14 @@ impl StateRepository {
         let changes: Vec<Change<'_>> = parts.iter().map(|part| part.change(&operation.id)).collect();
         let mut staged: Vec<(&Part, Box<dyn Staged + '_>)> = Vec::new();
         for (part, change) in parts.iter().zip(&changes) {
-            self.note(&format!("{}: {}", part.name, self.describe(part, change, operation)?.summary));
             self.step(&format!("preparing {}", part.name));
             let _span = tracing::debug_span!("stage", state = part.name).entered();
             Error::point("stage")?;
             let one =
                 part.handler.stage(change, &cx).map_err(Error::files(&part.name, &part.path, "prepare the import"))?;
             Error::point("staged")?;
+            let description = self.describe(part, change, one.description(), operation)?;
+            self.note(&format!("{}: {}", part.name, description.summary));
             staged.push((part, one));
             journal.add(&Step::Staged { state: part.name.clone() })?;
         }
@@ -449,7 +450,10 @@ impl StateRepository {
         Ok(attendant)
     }
 
-    pub(crate) fn describe(&self, part: &Part, change: &Change<'_>, operation: &Operation) -> Result<Description> {
+    /// A part in words; `known` are those of its handler, where it has them already.
+    pub(crate) fn describe(
+        &self, part: &Part, change: &Change<'_>, known: Option<Description>, operation: &Operation,
+    ) -> Result<Description> {
         let _span = tracing::debug_span!("describe", state = part.name).entered();
         if part.replace {
             return Ok(Description {
@@ -458,8 +462,12 @@ impl StateRepository {
             });
         }
         let cx = operation.cx(self, None);
-        let description =
-            part.handler.describe(change, &cx).map_err(Error::files(&part.name, &part.path, "read its files"))?;
+        let description = match known {
+            Some(known) => known,
+            None => {
+                part.handler.describe(change, &cx).map_err(Error::files(&part.name, &part.path, "read its files"))?
+            }
+        };
         let summary = match description.summary.is_empty() {
             true => "only settings changed".into(),
             false => description.summary,

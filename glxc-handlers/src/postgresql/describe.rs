@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::layout::{Part, part};
+use super::layout::{Part, part, rows_folders};
 use crate::rows::{Changes, Counts, Limits};
 use crate::{Change, Cx, Description, Differs, Result, StatePath, names};
 
@@ -11,28 +11,25 @@ const DETAILS: usize = 20;
 
 /// Says how many rows of which tables differ, and which objects.
 pub(super) fn describe(change: &Change<'_>, cx: &Cx<'_>) -> Result<Description> {
-    let mut objects = Vec::new();
+    let base = change.base.as_ref().map(|base| base.tree);
     let mut tables = BTreeMap::new();
-    let mut sequences = false;
-    for differs in change.differs {
-        match part(&differs.path) {
-            Some(Part::Schema) => objects.push(object(differs)),
-            Some(Part::Rows(folder)) => drop(tables.insert(folder, ())),
-            Some(Part::Sequences) => sequences = true,
-            _ => {}
-        }
+    for folder in rows_folders(change.differs) {
+        let changes = Changes::new(base, Some(change.next.tree), &folder, Limits::default(), cx)?;
+        tables.insert(folder, changes.count()?);
     }
-    let mut rows = Vec::new();
-    for folder in tables.into_keys() {
-        let base = change.base.as_ref().map(|base| base.tree);
-        let counts = Changes::new(base, Some(change.next.tree), &folder, Limits::default(), cx)?.count()?;
-        if counts != Counts::default() {
-            rows.push((table_name(&folder), counts));
-        }
-    }
+    Ok(counted(change.differs, &tables))
+}
+
+/// The same with rows that were counted already, by the folder of their table.
+pub(super) fn counted(differs: &[Differs], tables: &BTreeMap<StatePath, Counts>) -> Description {
+    let of = |wanted: Part| differs.iter().filter(move |differs| part(&differs.path).as_ref() == Some(&wanted));
+    let objects: Vec<String> = of(Part::Schema).map(object).collect();
+    let sequences = of(Part::Sequences).next().is_some();
+    let changed = tables.iter().filter(|(_, counts)| **counts != Counts::default());
+    let rows: Vec<(String, Counts)> = changed.map(|(folder, counts)| (table_name(folder), *counts)).collect();
     let summary = summary(&objects, &rows, sequences);
     let details = objects.into_iter().chain(rows.iter().map(|(name, counts)| in_table(name, counts)));
-    Ok(Description { summary, details: shortened(details.collect()) })
+    Description { summary, details: shortened(details.collect()) }
 }
 
 /// Not more lines than a person reads.

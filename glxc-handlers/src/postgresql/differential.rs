@@ -1,12 +1,13 @@
 //! The import of a difference into a live database: compare and swap.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use postgres::error::SqlState;
 
 use super::apply::{Conflicts, Kept, Touched, insert_target};
 use super::definition::{Definition, Goal};
+use super::describe;
 use super::foreign_keys;
 use super::layout::rows_folders;
 use super::recover::{done_schema, drop_schema, require_prepared, session_name, sweep_done};
@@ -19,8 +20,8 @@ use super::staging::{Files, Room, Source, Staging};
 use super::table::{check_header, folder, is_own, missing_rows};
 use super::triggers::Quiet;
 use crate::failpoint::point;
-use crate::rows::{self, Changes, Header, Limits, RowChange};
-use crate::{Change, Committed, Cx, Error, Record, Result, Staged, StatePath};
+use crate::rows::{self, Changes, Counts, Header, Limits, RowChange};
+use crate::{Change, Committed, Cx, Description, Error, Record, Result, Staged, StatePath};
 
 /// A staged difference.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) struct Differential<'a> {
     tables: Vec<TouchedTable>,
     files: Files,
     sequences: Vec<MovedSequence>,
+    /// How many rows differ, by the folder of their table.
+    counts: BTreeMap<StatePath, Counts>,
     notes: Vec<String>,
     /// The name of the prepared transaction, once it is.
     prepared: Option<String>,
@@ -80,7 +83,7 @@ impl<'a> Differential<'a> {
         let mut session = Session::live(target, &name)?;
         sweep_done(&mut session)?;
         let definition = Definition::read(&mut session, target, change)?;
-        let (tables, files, notes, prepared, settled) = Default::default();
+        let (tables, files, counts, notes, prepared, settled) = Default::default();
         let sequences = moved_sequences(change, cx)?;
         let room = make_room(&mut session, change)?;
         let mut staged = Differential {
@@ -93,6 +96,7 @@ impl<'a> Differential<'a> {
             tables,
             files,
             sequences,
+            counts,
             notes,
             prepared,
             settled,
@@ -155,7 +159,8 @@ impl<'a> Differential<'a> {
 
     fn stage_rows(&mut self, pair: &Pair) -> Result<()> {
         let source = Source { change: self.change, folder: &pair.folder, cx: self.cx };
-        let (before, after) = source.sides(&mut self.files)?;
+        let (before, after, counts) = source.sides(&mut self.files)?;
+        self.counts.insert(pair.folder.clone(), counts);
         let first = self.change.next.tree.within(&pair.folder).first().map(|entry| &entry.path);
         if let Some(table) = &pair.new {
             let missing = || Error::input(&pair.folder, None, missing_rows(table));
@@ -341,6 +346,10 @@ impl Staged for Differential<'_> {
         drop(watch);
         locked.map_err(|error| told(Watch::explain(error, self.cx), start))?;
         Ok(Record::default())
+    }
+
+    fn description(&self) -> Option<Description> {
+        Some(describe::counted(self.change.differs, &self.counts))
     }
 
     fn notes(&self) -> Vec<String> {

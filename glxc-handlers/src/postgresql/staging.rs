@@ -13,7 +13,7 @@ use super::schema::{Column, Table};
 use super::session::{Session, server_error};
 use super::sql::{ident, list};
 use super::table::{is_own, own_equality, printed};
-use crate::rows::{Changes, Comparator, Header, Limits, Place, RowChange};
+use crate::rows::{Changes, Comparator, Counts, Header, Limits, Place, RowChange};
 use crate::{Change, Cx, Error, OpId, Result, StatePath};
 
 /// Where staging tables are made.
@@ -175,19 +175,20 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Both sides of each change as text for COPY, in one pass.
-    pub fn sides(&self, files: &mut Files) -> Result<(Side, Side)> {
+    /// Both sides of each change as text for COPY, and how many there are, in one pass.
+    pub fn sides(&self, files: &mut Files) -> Result<(Side, Side, Counts)> {
         let _span = tracing::debug_span!("rows").entered();
         let base = self.change.base.as_ref().map(|base| base.tree);
         let mut changes = Changes::new(base, Some(self.change.next.tree), self.folder, Limits::default(), self.cx)?;
         let mut old = Side::new(changes.base_header(), self.cx)?;
         let mut new = Side::new(changes.next_header(), self.cx)?;
-        let mut number = 0;
+        let (mut number, mut counts) = (0, Counts::default());
         while let Some(change) = changes.next()? {
             number += 1;
             if number % 1024 == 0 {
                 self.cx.check()?;
             }
+            counts.add(&change);
             match change {
                 RowChange::Added { line, place } => new.add(number, files, place, line)?,
                 RowChange::Removed { line, place } => old.add(number, files, place, line)?,
@@ -197,7 +198,7 @@ impl Source<'_> {
                 }
             }
         }
-        Ok((old, new))
+        Ok((old, new, counts))
     }
 }
 

@@ -54,6 +54,17 @@ pub struct Counts {
     pub removed: u64,
 }
 
+impl Counts {
+    /// Counts one more.
+    pub fn add(&mut self, change: &RowChange<'_>) {
+        match change {
+            RowChange::Added { .. } => self.added += 1,
+            RowChange::Removed { .. } => self.removed += 1,
+            RowChange::Changed { .. } => self.changed += 1,
+        }
+    }
+}
+
 /// The rows of one table that differ between two trees, in the order of their keys. Of a bag, equal lines are counted.
 ///
 /// Only parts whose content differs are read, so a key that next has in a changed part and again in an unchanged one shows as
@@ -145,11 +156,7 @@ impl Changes {
     pub fn count(mut self) -> Result<Counts> {
         let mut counts = Counts::default();
         while let Some(change) = self.next()? {
-            match change {
-                RowChange::Added { .. } => counts.added += 1,
-                RowChange::Removed { .. } => counts.removed += 1,
-                RowChange::Changed { .. } => counts.changed += 1,
-            }
+            counts.add(&change);
         }
         Ok(counts)
     }
