@@ -82,7 +82,7 @@ impl<'a> Definition<'a> {
 
     /// The tables of a schema whose rows the push changes.
     fn tables_with_rows(&self, model: &Model) -> Result<BTreeSet<String>> {
-        let folders: BTreeSet<StatePath> = rows_folders(self.change.differs).collect();
+        let folders = rows_folders(self.change.differs);
         let mut tables = BTreeSet::new();
         for table in model.tables.values() {
             if folders.contains(&table_folder(&table.schema, &table.name)?) {

@@ -100,10 +100,49 @@ fn table_name(folder: &StatePath) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::{Cancel, Entry, MemoryTree, OpId, Options, Recorded, Silent, Tree, differences};
 
     fn counts(changed: u64, added: u64, removed: u64) -> Counts {
         Counts { added, changed, removed }
+    }
+
+    /// Counts how often a file is opened.
+    #[derive(Debug)]
+    struct Counted(MemoryTree, AtomicUsize);
+
+    impl Tree for Counted {
+        fn entries(&self) -> &[Entry] {
+            self.0.entries()
+        }
+
+        fn open(&self, path: &StatePath) -> Result<Box<dyn std::io::Read + '_>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.open(path)
+        }
+    }
+
+    #[test]
+    fn each_part_is_read_once() {
+        let part = |ids: std::ops::Range<u32>| {
+            let lines: String = ids.map(|id| format!("{id}\n")).collect();
+            format!("#glxc-rows 1\tkey=1n\tid\n{lines}")
+        };
+        let files = [("a.tsv", part(0..5)), ("b.tsv", part(5..10)), ("c.tsv", part(10..12))];
+        let tree = files.iter().fold(MemoryTree::default(), |tree, (name, text)| {
+            tree.with(&StatePath::new(format!("data/public.t/{name}")).unwrap(), text.as_str())
+        });
+        let next = Counted(tree, AtomicUsize::new(0));
+        let (op, options) = (OpId::new("0".repeat(16)).unwrap(), Options::new());
+        let differs = differences(None, Some(&next));
+        let next_tree = Recorded { tree: &next, options: &options };
+        let change = Change { op: &op, base: None, next: next_tree, differs: &differs, replace: true, prepare: false };
+        let (cancel, scratch) = (Cancel::new(), std::path::Path::new("/nowhere"));
+        let cx = Cx { progress: &Silent, cancel: &cancel, deadline: None, scratch, op_dir: scratch };
+        assert_eq!(describe(&change, &cx).unwrap().summary, "12 rows added in public.t");
+        assert_eq!(next.1.into_inner(), 3);
     }
 
     #[test]

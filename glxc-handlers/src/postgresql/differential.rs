@@ -117,7 +117,7 @@ impl<'a> Differential<'a> {
     /// The tables whose rows the push touches, in the order of their names: where files differ, and those that it makes or
     /// drops.
     fn touched(&self) -> Result<Vec<Pair>> {
-        let mut folders: BTreeSet<StatePath> = rows_folders(self.change.differs).collect();
+        let mut folders = rows_folders(self.change.differs);
         let (live, goal) = (&self.definition.live, self.definition.goal_model());
         let both = live.tables.values().chain(goal.tables.values()).filter(|table| table.kind == TableKind::Ordinary);
         for table in both {

@@ -32,12 +32,13 @@ pub(super) fn part(path: &StatePath) -> Option<Part> {
     }
 }
 
-/// The folders of the tables whose row files differ.
-pub(super) fn rows_folders(differs: &[Differs]) -> impl Iterator<Item = StatePath> {
-    differs.iter().filter_map(|differs| match part(&differs.path) {
+/// The folders of the tables whose row files differ, each once.
+pub(super) fn rows_folders(differs: &[Differs]) -> BTreeSet<StatePath> {
+    let folder = |differs: &Differs| match part(&differs.path) {
         Some(Part::Rows(folder)) => Some(folder),
         _ => None,
-    })
+    };
+    differs.iter().filter_map(folder).collect()
 }
 
 /// Checks a pushed tree by itself. Of what base has too nothing is read again.
