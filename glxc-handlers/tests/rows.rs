@@ -1,11 +1,15 @@
 //! Properties of row files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use glxc_handlers::rows::{
     Changes, Comparator, Counts, Header, Limits, Reader, RowChange, Writer, Written, check, check_changed,
 };
-use glxc_handlers::{Cancel, Cx, Error, MemorySink, MemoryTree, Mode, Result, Silent, StatePath, Tree, differences};
+use glxc_handlers::{
+    Cancel, Cx, Entry, Error, MemorySink, MemoryTree, Mode, Result, Silent, StatePath, Tree, differences,
+};
 use proptest::prelude::*;
 
 /// Small enough that a few hundred rows make many parts, cuts, folders and sorted runs.
@@ -99,6 +103,44 @@ proptest! {
         let (found, count) = with_cx(|cx| check(&tree, &table(), SMALL, cx)).unwrap();
         prop_assert_eq!((found, count), (keyed(), rows.len() as u64));
         prop_assert!(rows.len() < 100 || tree.entries().len() > 5);
+    }
+
+    #[test]
+    fn any_bytes_are_rows_or_an_error_with_a_place(
+        rows in proptest::collection::btree_map(0..50u32, "[a-z\\\\]{0,5}", 0..10),
+        edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..3u8), 0..4),
+        noise in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..60)),
+    ) {
+        let lines: Vec<String> = rows.iter().map(|(id, name)| format!("{id}\t{name}")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let mut bytes = noise.unwrap_or_else(|| text_of(&keyed(), &lines).into_bytes());
+        for (at, byte, kind) in edits {
+            let at = at.index(bytes.len() + 1);
+            match kind {
+                0 => bytes.insert(at, byte),
+                1 => bytes.truncate(at),
+                _ => if let Some(old) = bytes.get_mut(at) { *old = byte },
+            }
+        }
+        let tree = MemoryTree::default().with(&path("data/t/rows.tsv"), bytes);
+        match with_cx(|cx| check(&tree, &table(), SMALL, cx)) {
+            Err(error) => prop_assert!(error.to_string().starts_with("data/t/rows.tsv:"), "{}", error),
+            Ok((header, count)) => {
+                let rows = read(&tree, SMALL).unwrap();
+                prop_assert_eq!(rows.len() as u64, count);
+                // What is a row can be written, and is the same then.
+                let mut sorted = Vec::new();
+                for row in rows {
+                    let mut key = Vec::new();
+                    header.push_key(&row, &mut key).unwrap();
+                    sorted.push((key, row));
+                }
+                sorted.sort();
+                let again = write(&header, SMALL, sorted.iter().map(|(_, row)| row.as_slice()));
+                let expected: BTreeSet<Vec<u8>> = sorted.iter().map(|(_, row)| row.clone()).collect();
+                prop_assert_eq!(read(&again, SMALL).unwrap().into_iter().collect::<BTreeSet<_>>(), expected);
+            }
+        }
     }
 
     #[test]
@@ -335,6 +377,41 @@ fn bad_files_are_refused_with_their_place() {
     let mut files = good.files().clone();
     files.insert(path("data/t/l.tsv"), (Mode::Link, b"/etc/passwd".to_vec()));
     assert_eq!(read(&MemoryTree::new(files), SMALL).unwrap_err().to_string(), "data/t/l.tsv: not a plain file");
+}
+
+/// One part without an end, which counts what is read of it.
+#[derive(Debug)]
+struct Endless(MemoryTree, AtomicU64);
+
+impl Tree for Endless {
+    fn entries(&self) -> &[Entry] {
+        self.0.entries()
+    }
+
+    fn open(&self, path: &StatePath) -> Result<Box<dyn Read + '_>> {
+        Ok(Box::new(Counted(Box::new(self.0.open(path)?.chain(std::io::repeat(b'x'))), &self.1)))
+    }
+}
+
+struct Counted<'t>(Box<dyn Read + 't>, &'t AtomicU64);
+
+impl Read for Counted<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.0.read(bytes)?;
+        self.1.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+#[test]
+fn a_line_without_an_end_is_read_up_to_the_limit() {
+    let first = "#glxc-rows 1\tkey=1n\tid\tname\n";
+    for (text, line) in [("", 1), ("version", 1), (first, 2), (&format!("{first}1\ta\n2\t"), 3)] {
+        let tree = Endless(MemoryTree::from([("data/t/rows.tsv", text)]), AtomicU64::new(0));
+        let error = read(&tree, SMALL).unwrap_err().to_string();
+        assert_eq!(error, format!("data/t/rows.tsv:{line}: a row of more than {} bytes", SMALL.line));
+        assert!(tree.1.into_inner() < SMALL.line + (64 << 10));
+    }
 }
 
 #[test]
