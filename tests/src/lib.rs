@@ -181,6 +181,19 @@ impl World {
         self.git(&["commit", "-q", "-m", message]).accepted();
     }
 
+    /// The processes of the container as the host sees them: number and name.
+    pub fn processes(&self) -> Vec<(String, String)> {
+        let ours = format!("/lxc.payload.{}", self.name);
+        let is_ours = |group: &str| group.ends_with(&ours) || group.contains(&format!("{ours}/"));
+        let processes = std::fs::read_dir("/proc").expect("/proc").flatten().filter_map(|entry| {
+            let groups = std::fs::read_to_string(entry.path().join("cgroup")).ok()?;
+            let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
+            let number = entry.file_name().to_string_lossy().into_owned();
+            groups.lines().any(is_ours).then(|| (number, name.trim_end().to_owned()))
+        });
+        processes.collect()
+    }
+
     /// The user's commit.
     pub fn head(&self) -> String {
         self.git(&["rev-parse", "HEAD"]).accepted().trim().to_owned()
@@ -191,6 +204,21 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = self.glxc(&["destroy", "--discard", &self.name]);
     }
+}
+
+/// The count that `make test` tries; `GLXC_TEST_SCALE` multiplies it.
+pub fn scaled(count: u32) -> u32 {
+    let scale = std::env::var("GLXC_TEST_SCALE").ok().and_then(|scale| scale.parse::<f64>().ok()).unwrap_or(1.0);
+    ((f64::from(count) * scale) as u32).max(1)
+}
+
+/// Kills processes, or groups by their number with a minus. One that has just ended is no failure.
+///
+/// # Panics
+/// Where `kill` can not be run.
+pub fn signal_kill(processes: &[String]) {
+    let mut kill = Command::new("kill");
+    let _ = kill.args(["-9", "--"]).args(processes).stderr(Stdio::null()).status().expect("kill");
 }
 
 /// A dump of a database as pg_dump makes it, with all that may differ between equal databases evened out: the order of

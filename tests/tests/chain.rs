@@ -1,10 +1,12 @@
 //! The main job on a real container with a real PostgreSQL, as a user would do it.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use glxc_tests::{World, normalised_dump};
+use glxc_tests::{Said, World, normalised_dump, scaled, signal_kill};
 
 const CONFIG: &str = r#"
 [container]
@@ -23,12 +25,6 @@ root = "/srv/uploads"
 "#;
 
 const SETUP: &str = "sysconf_require_packages postgresql\nmkdir -p /srv/uploads\n";
-
-/// The counts of `make test`; `GLXC_TEST_SCALE` multiplies them.
-fn scaled(count: u32) -> u32 {
-    let scale = std::env::var("GLXC_TEST_SCALE").ok().and_then(|scale| scale.parse::<f64>().ok()).unwrap_or(1.0);
-    ((f64::from(count) * scale) as u32).max(1)
-}
 
 /// A running container with the application's data, pulled once.
 fn application(name: &str) -> Option<World> {
@@ -171,61 +167,147 @@ fn pushes_while_the_application_writes(world: &World) {
     assert_nothing_left(world);
 }
 
-/// `git push` is killed at random moments: the next push works, and the data is old or new.
+/// What a random kill strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Struck {
+    /// The user's git alone, which front and keeper outlive.
+    Git,
+    /// All of the user's side: git, front, keeper.
+    Client,
+    /// One process of ours in the container: git, a hook, what serves them.
+    Guest,
+    /// The push had ended before.
+    Nobody,
+}
+
+/// Pushes that are killed at random moments; each gives a row and a file one new value.
+struct Kills<'a> {
+    world: &'a World,
+    orders: String,
+    random: u64,
+    /// How long a push takes that nobody kills.
+    typical: Duration,
+    tally: BTreeMap<(Struck, &'static str), u32>,
+}
+
+impl Kills<'_> {
+    /// A number below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        self.random = self.random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((self.random >> 33) * end) >> 31
+    }
+
+    fn edit(&self, value: &str) {
+        let text = self.world.read(&self.orders);
+        let line = text.lines().find(|line| line.starts_with("1\t")).unwrap();
+        let (rest, _) = line.rsplit_once('\t').unwrap();
+        self.world.replace(&self.orders, line, &format!("{rest}\t{value}"));
+        self.world.write("data/uploads/files/killed.txt", &format!("{value}\n"));
+        self.world.commit(value);
+    }
+
+    /// The row, the file, and the agreed commit.
+    fn live(&self) -> [String; 3] {
+        let script = "cd /; runuser -u postgres -- psql -XAtqd app -c 'SELECT note FROM orders WHERE id = 1' && \
+                      cat /srv/uploads/killed.txt && git --git-dir=/var/lib/glxc/repo.git rev-parse main";
+        let said = self.world.exec(script).accepted();
+        said.lines().map(str::to_owned).collect::<Vec<_>>().try_into().unwrap()
+    }
+
+    /// A push of what the repository has, and how long it took.
+    fn push(&mut self) -> Said {
+        let start = Instant::now();
+        let said = self.world.push();
+        if said.ok && !said.stderr.contains("up-to-date") {
+            self.typical = (self.typical * 3 + start.elapsed()) / 4;
+        }
+        said
+    }
+
+    /// Begins a push and kills somebody while it is under way, or just after.
+    fn kill(&mut self) -> (Struck, Duration) {
+        let moment = self.typical.mul_f64(self.below(1_500_000) as f64 / 1e6);
+        let mut git = self.world.command("git");
+        git.args(["push", &self.world.name, "main"]).stderr(Stdio::null()).process_group(0);
+        let mut git = git.spawn().unwrap();
+        std::thread::sleep(moment);
+        let struck = match self.below(3) {
+            _ if git.try_wait().unwrap().is_some() => Struck::Nobody,
+            0 => {
+                git.kill().unwrap();
+                Struck::Git
+            }
+            1 => {
+                signal_kill(&[format!("-{}", git.id())]);
+                Struck::Client
+            }
+            _ => {
+                let ours = |name: &str| name == "glxc" || name.starts_with("git");
+                let ours: Vec<_> = self.world.processes().into_iter().filter(|(_, name)| ours(name)).collect();
+                match ours.len() {
+                    0 => Struck::Nobody,
+                    len => {
+                        let (process, _) = &ours[self.below(len as u64) as usize];
+                        signal_kill(std::slice::from_ref(process));
+                        Struck::Guest
+                    }
+                }
+            }
+        };
+        git.wait().unwrap();
+        (struck, moment)
+    }
+}
+
+/// The next push or fetch after a kill works, and the data is old or new.
 fn killed_pushes(world: &World) {
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
-    let mut random = seed;
-    let kills = scaled(40);
+    let count = scaled(40);
     let orders = world.git(&["ls-files", "data/app/data/public.orders/"]).accepted();
     let orders = orders.lines().next().unwrap().to_owned();
-    let live = || {
-        let note = world.psql("app", "SELECT note FROM orders WHERE id = 1").accepted().trim().to_owned();
-        (note, world.exec("cat /srv/uploads/killed.txt 2>/dev/null; true").accepted().trim().to_owned())
-    };
-    world.write("data/uploads/files/killed.txt", "before\n");
-    world.commit("a file");
+    let mut kills = Kills { world, orders, random: seed, typical: Duration::ZERO, tally: BTreeMap::new() };
+    kills.edit("before");
     let start = Instant::now();
-    world.push().accepted();
-    let longest = start.elapsed().mul_f64(1.2);
+    kills.push().accepted();
+    kills.typical = start.elapsed();
     // The row of the file's owner and mode, which was left to the export.
     world.pull().accepted();
-    let (mut old, mut new) = (0, 0);
-    for number in 0..kills {
-        let before = live();
-        let line = world.read(&orders).lines().find(|line| line.starts_with("1\t")).unwrap().to_owned();
-        let mut fields: Vec<String> = line.split('\t').map(str::to_owned).collect();
-        *fields.last_mut().unwrap() = format!("kill {number}");
-        world.replace(&orders, &line, &fields.join("\t"));
-        world.write("data/uploads/files/killed.txt", &format!("kill {number}\n"));
-        world.commit("a push that is killed");
-        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        let moment = longest.mul_f64((random >> 33) as f64 / f64::from(1u32 << 31));
-        let mut push = world.command("git");
-        let mut push = push.args(["push", &world.name, "main"]).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(moment);
-        let _ = push.kill();
-        let _ = push.wait();
-        // The next contact settles it, whichever way it went.
-        let _ = world.git(&["fetch", &world.name]).accepted();
-        let after = live();
-        let wanted = (format!("kill {number}"), format!("kill {number}"));
-        assert!(after == before || after == wanted, "seed {seed}, kill {number} at {moment:?}: {before:?} {after:?}");
-        let agreed = main_in_container(world) == world.head();
-        assert_eq!(agreed, after == wanted, "seed {seed}, kill {number}: refs agree with the data");
-        if agreed {
-            new += 1
+    let mut before = kills.live();
+    for number in 0..count {
+        let value = format!("kill {number}");
+        kills.edit(&value);
+        let wanted = [value.clone(), value, world.head()];
+        let (struck, moment) = kills.kill();
+        let context = format!("seed {seed}, kill {number}, {struck:?} at {moment:?}");
+        let happened = if number % 2 == 0 {
+            world.git(&["fetch", &world.name]).accepted();
+            let after = kills.live();
+            assert!(after == before || after == wanted, "{context}: {before:?} {after:?}");
+            after == wanted
         } else {
-            old += 1
+            let said = kills.push();
+            let happened = said.stderr.contains("up-to-date");
+            assert!(said.ok, "{context}: {}", said.stderr);
+            assert_eq!(kills.live(), wanted, "{context}");
+            happened
+        };
+        *kills.tally.entry((struck, if happened { "new" } else { "old" })).or_default() += 1;
+        if happened || number % 2 == 1 {
+            before = wanted;
         }
-        world.push().accepted();
-        assert_eq!(live(), wanted);
+        if number % 100 == 99 {
+            assert_nothing_left(world);
+        }
     }
+    kills.push().accepted();
+    assert_nothing_left(world);
+    let tally = &kills.tally;
     #[allow(clippy::print_stdout)] // what was tried is what a reader of the output wants to know
     {
-        println!("{kills} random kills, seed {seed}: {old} old, {new} new");
+        println!("{count} random kills, seed {seed}: {tally:?}");
     }
-    assert!(old > 0 && new > 0, "seed {seed}: {old} old, {new} new of {kills} kills: both must have been seen");
-    assert_nothing_left(world);
+    let of = |outcome| tally.iter().filter(|((struck, was), _)| *struck != Struck::Nobody && *was == outcome).count();
+    assert!(of("old") > 0 && of("new") > 0, "seed {seed}, both outcomes must have been seen: {tally:?}");
 }
 
 #[test]

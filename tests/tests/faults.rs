@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use glxc_tests::World;
+use glxc_tests::{World, scaled, signal_kill};
 
 const CONFIG: &str = r#"
 [container]
@@ -233,9 +233,7 @@ impl Faults {
             self.wait_for(hit, context);
             match kind {
                 Kind::Client => {
-                    let group = format!("-{}", git.id());
-                    let killed = Command::new("kill").args(["-9", "--", &group]).status().unwrap();
-                    assert!(killed.success(), "{context}");
+                    signal_kill(&[format!("-{}", git.id())]);
                     self.world.exec("rm -f /var/lib/glxc/failpoints/armed").accepted();
                 }
                 _ => self.kill_container(),
@@ -271,15 +269,9 @@ impl Faults {
 
     /// Kills the container's init from the host, as a power cut would, and starts it again.
     fn kill_container(&self) {
-        let cgroups = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
-            let cgroup = std::fs::read_to_string(entry.path().join("cgroup")).ok()?;
-            let ours = format!("/lxc.payload.{}", self.world.name);
-            let inside = cgroup.lines().any(|line| line.ends_with(&ours) || line.contains(&format!("{ours}/")));
-            inside.then(|| entry.file_name().to_string_lossy().into_owned())
-        });
-        let inside: Vec<String> = cgroups.collect();
+        let inside: Vec<String> = self.world.processes().into_iter().map(|(process, _)| process).collect();
         assert!(!inside.is_empty(), "the container has processes");
-        let _ = Command::new("kill").arg("-9").args(&inside).stderr(Stdio::null()).status().unwrap();
+        signal_kill(&inside);
         let until = Instant::now() + Duration::from_secs(60);
         let is_stopped =
             |list: &str| list.lines().any(|line| line.starts_with(&self.world.name) && line.contains("stopped"));
@@ -420,7 +412,7 @@ impl Faults {
 fn every_point_is_survived() {
     let Some(world) = World::with_failpoints("t-glxc-faults") else { return };
     let mut faults = Faults::new(world);
-    let rounds: usize = scaled(1);
+    let rounds = scaled(1) as usize;
     let remote = faults.world.name.clone();
     faults.edit(false);
     let push = faults.trace(&["push", &remote, "main"]);
@@ -486,9 +478,4 @@ fn points() -> BTreeSet<String> {
     let source = include_str!("../../glxc-handlers/src/failpoint.rs");
     let list = source.split_once("POINTS: &[&str] = &[").unwrap().1.split_once("];").unwrap().0;
     list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-fn scaled(count: usize) -> usize {
-    let scale = std::env::var("GLXC_TEST_SCALE").ok().and_then(|scale| scale.parse::<f64>().ok()).unwrap_or(1.0);
-    ((count as f64 * scale) as usize).max(1)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use glxc_tests::World;
+use glxc_tests::{World, scaled};
 
 const CONFIG: &str = r#"
 [container]
@@ -211,9 +211,4 @@ fn no_write_is_lost_while_people_push_and_pull() {
     assert!(during * 2 > u64::from(cycles), "{during} of {cycles} pushes were accepted while the application wrote");
     assert!(declined > 0, "no push met a real conflict");
     assert!(told > 1000, "{told} writes are no load");
-}
-
-fn scaled(count: u32) -> u32 {
-    let scale = std::env::var("GLXC_TEST_SCALE").ok().and_then(|scale| scale.parse::<f64>().ok()).unwrap_or(1.0);
-    ((f64::from(count) * scale) as u32).max(1)
 }
