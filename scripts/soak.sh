@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The long tests with their full numbers: 10,000 random kills of a push (hours), every failpoint ten times with other faults.
+# The long tests with their full numbers: 10,000 random kills of a push, every failpoint ten times with other faults, 2,000
+# pushes and pulls while an application writes. Hours on 2 cores.
 #
 #     scripts/soak.sh [PART]      (root; needs what `make test` needs; PART, 1 unless given, scales the numbers: 0.1 is a tenth)
 source "$(dirname "$0")/common.sh"
-STEPS=5
+STEPS=4
 PART=${1:-1}
 need_root soak
 need_rust
@@ -22,11 +23,29 @@ export GLXC_TEST_REQUIRE=1 GLXC_TEST_PROGRAM=$GLXC GLXC_TEST_FAILPOINTS=$FAILPOI
 step "properties of merged row files: $(scaled 100000) cases"
 GLXC_TEST_SCALE=$(scaled 50) cargo test --quiet --release -p glxc-handlers --test merge
 
-step "every failpoint $(scaled 10) times, then $(scaled 10000) random kills"
-GLXC_TEST_SCALE=$(scaled 10) cargo test --quiet --release -p glxc-tests --test faults -- --nocapture
-GLXC_TEST_SCALE=$(scaled 250) cargo test --quiet --release -p glxc-tests --test chain everything_is_back -- --nocapture
-
-step "$(scaled 2000) pushes and pulls while an application writes"
-GLXC_TEST_SCALE=$(scaled 40) cargo test --quiet --release -p glxc-tests --test writers -- --nocapture
+step "every failpoint $(scaled 10) times, $(scaled 10000) random kills, $(scaled 2000) pushes and pulls while an application writes"
+# Each has containers of its own and waits most of its time, so they run beside each other.
+cargo test --quiet --release -p glxc-tests --no-run
+LOGS=$(mktemp -d)
+trap 'rm -rf "$LOGS"' EXIT
+soak() {
+    local test=$1 scale=$2 began=$SECONDS
+    if GLXC_TEST_SCALE=$(scaled "$scale") cargo test --quiet --release -p glxc-tests --test "$test" -- --nocapture >"$LOGS/$test" 2>&1; then
+        printf '%s, after %d min:\n' "$test" $(((SECONDS - began) / 60))
+        grep -vE '^$|^running |^\.+$|has been running for' "$LOGS/$test"
+    else
+        cat "$LOGS/$test"
+        return 1
+    fi
+}
+soak faults 10 &
+FAULTS=$!
+soak kills 250 &
+KILLS=$!
+soak writers 40 &
+WRITERS=$!
+FAILED=0
+for part in $FAULTS $KILLS $WRITERS; do wait "$part" || FAILED=1; done
+[ $FAILED = 0 ] || fail "a part of it failed"
 
 printf '\nall passed after %d min\n' $(((SECONDS - START) / 60))

@@ -1,12 +1,9 @@
 //! The main job on a real container with a real PostgreSQL, as a user would do it.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use glxc_tests::{Said, World, normalised_dump, scaled, signal_kill};
+use glxc_tests::{World, normalised_dump};
 
 const CONFIG: &str = r#"
 [container]
@@ -95,7 +92,6 @@ fn everything_is_back_after_destroy_and_push() {
     assert_nothing_left(&world);
     bad_commits_are_declined(&world);
     pushes_while_the_application_writes(&world);
-    killed_pushes(&world);
 }
 
 /// Each of these declines with a clear message, and nothing changes.
@@ -165,149 +161,6 @@ fn pushes_while_the_application_writes(world: &World) {
     assert_eq!(world.psql("app", edited).accepted().trim(), "10");
     world.pull().accepted();
     assert_nothing_left(world);
-}
-
-/// What a random kill strikes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Struck {
-    /// The user's git alone, which front and keeper outlive.
-    Git,
-    /// All of the user's side: git, front, keeper.
-    Client,
-    /// One process of ours in the container: git, a hook, what serves them.
-    Guest,
-    /// The push had ended before.
-    Nobody,
-}
-
-/// Pushes that are killed at random moments; each gives a row and a file one new value.
-struct Kills<'a> {
-    world: &'a World,
-    orders: String,
-    random: u64,
-    /// How long a push takes that nobody kills.
-    typical: Duration,
-    tally: BTreeMap<(Struck, &'static str), u32>,
-}
-
-impl Kills<'_> {
-    /// A number below `end`.
-    fn below(&mut self, end: u64) -> u64 {
-        self.random = self.random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        ((self.random >> 33) * end) >> 31
-    }
-
-    fn edit(&self, value: &str) {
-        let text = self.world.read(&self.orders);
-        let line = text.lines().find(|line| line.starts_with("1\t")).unwrap();
-        let (rest, _) = line.rsplit_once('\t').unwrap();
-        self.world.replace(&self.orders, line, &format!("{rest}\t{value}"));
-        self.world.write("data/uploads/files/killed.txt", &format!("{value}\n"));
-        self.world.commit(value);
-    }
-
-    /// The row, the file, and the agreed commit.
-    fn live(&self) -> [String; 3] {
-        let script = "cd /; runuser -u postgres -- psql -XAtqd app -c 'SELECT note FROM orders WHERE id = 1' && \
-                      cat /srv/uploads/killed.txt && git --git-dir=/var/lib/glxc/repo.git rev-parse main";
-        let said = self.world.exec(script).accepted();
-        said.lines().map(str::to_owned).collect::<Vec<_>>().try_into().unwrap()
-    }
-
-    /// A push of what the repository has, and how long it took.
-    fn push(&mut self) -> Said {
-        let start = Instant::now();
-        let said = self.world.push();
-        if said.ok && !said.stderr.contains("up-to-date") {
-            self.typical = (self.typical * 3 + start.elapsed()) / 4;
-        }
-        said
-    }
-
-    /// Begins a push and kills somebody while it is under way, or just after.
-    fn kill(&mut self) -> (Struck, Duration) {
-        let moment = self.typical.mul_f64(self.below(1_500_000) as f64 / 1e6);
-        let mut git = self.world.command("git");
-        git.args(["push", &self.world.name, "main"]).stderr(Stdio::null()).process_group(0);
-        let mut git = git.spawn().unwrap();
-        std::thread::sleep(moment);
-        let struck = match self.below(3) {
-            _ if git.try_wait().unwrap().is_some() => Struck::Nobody,
-            0 => {
-                git.kill().unwrap();
-                Struck::Git
-            }
-            1 => {
-                signal_kill(&[format!("-{}", git.id())]);
-                Struck::Client
-            }
-            _ => {
-                let ours = |name: &str| name == "glxc" || name.starts_with("git");
-                let ours: Vec<_> = self.world.processes().into_iter().filter(|(_, name)| ours(name)).collect();
-                match ours.len() {
-                    0 => Struck::Nobody,
-                    len => {
-                        let (process, _) = &ours[self.below(len as u64) as usize];
-                        signal_kill(std::slice::from_ref(process));
-                        Struck::Guest
-                    }
-                }
-            }
-        };
-        git.wait().unwrap();
-        (struck, moment)
-    }
-}
-
-/// The next push or fetch after a kill works, and the data is old or new.
-fn killed_pushes(world: &World) {
-    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
-    let count = scaled(40);
-    let orders = world.git(&["ls-files", "data/app/data/public.orders/"]).accepted();
-    let orders = orders.lines().next().unwrap().to_owned();
-    let mut kills = Kills { world, orders, random: seed, typical: Duration::ZERO, tally: BTreeMap::new() };
-    kills.edit("before");
-    let start = Instant::now();
-    kills.push().accepted();
-    kills.typical = start.elapsed();
-    // The row of the file's owner and mode, which was left to the export.
-    world.pull().accepted();
-    let mut before = kills.live();
-    for number in 0..count {
-        let value = format!("kill {number}");
-        kills.edit(&value);
-        let wanted = [value.clone(), value, world.head()];
-        let (struck, moment) = kills.kill();
-        let context = format!("seed {seed}, kill {number}, {struck:?} at {moment:?}");
-        let happened = if number % 2 == 0 {
-            world.git(&["fetch", &world.name]).accepted();
-            let after = kills.live();
-            assert!(after == before || after == wanted, "{context}: {before:?} {after:?}");
-            after == wanted
-        } else {
-            let said = kills.push();
-            let happened = said.stderr.contains("up-to-date");
-            assert!(said.ok, "{context}: {}", said.stderr);
-            assert_eq!(kills.live(), wanted, "{context}");
-            happened
-        };
-        *kills.tally.entry((struck, if happened { "new" } else { "old" })).or_default() += 1;
-        if happened || number % 2 == 1 {
-            before = wanted;
-        }
-        if number % 100 == 99 {
-            assert_nothing_left(world);
-        }
-    }
-    kills.push().accepted();
-    assert_nothing_left(world);
-    let tally = &kills.tally;
-    #[allow(clippy::print_stdout)] // what was tried is what a reader of the output wants to know
-    {
-        println!("{count} random kills, seed {seed}: {tally:?}");
-    }
-    let of = |outcome| tally.iter().filter(|((struck, was), _)| *struck != Struck::Nobody && *was == outcome).count();
-    assert!(of("old") > 0 && of("new") > 0, "seed {seed}, both outcomes must have been seen: {tally:?}");
 }
 
 #[test]
