@@ -10,7 +10,7 @@ need_rust
 if [ -x "$TARGET/release/glxc" ] && [ -d "$SHOP/.git" ]; then
     echo "A warm run: seconds."
 else
-    echo "A first run takes about 3 minutes on 2 cores, longer on a slow line: packages, building, a Debian root, the container."
+    echo "A first run takes about 5 minutes on 2 cores, longer on a slow line: packages, building, a Debian root, the container."
 fi
 START=$SECONDS
 
