@@ -99,7 +99,7 @@ impl Journal {
         let length = self.file.metadata().map_err(Error::io("look at", &self.path))?.len();
         let write = self.file.write_all(&line).and_then(|()| self.file.sync_data());
         write.map_err(|error| {
-            let _ = self.file.set_len(length);
+            let _ = self.file.set_len(length).and_then(|()| self.file.sync_data());
             Error::io("write", &self.path)(error)
         })?;
         // What is durable happened, whatever is wrong with this process.
