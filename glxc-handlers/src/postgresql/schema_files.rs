@@ -13,6 +13,9 @@ use crate::{Error, OpId, Result, StatePath, Tree};
 /// The most that the file of one object may have, in bytes.
 pub(super) const LONGEST_FILE: u64 = 16 << 20;
 
+/// The most that all of them may have together, in bytes: they are held in memory.
+const LARGEST: u64 = 32 << 20;
+
 /// The folder of the schema files.
 pub(super) fn folder() -> Result<StatePath> {
     StatePath::new("schema").map_err(Error::carrier("name the folder of the schema"))
@@ -25,9 +28,17 @@ pub(super) struct SchemaFiles(Vec<(StatePath, Vec<u8>)>);
 impl SchemaFiles {
     /// Reads them.
     pub fn of(tree: &dyn Tree) -> Result<Self> {
-        let schema = tree.entries().iter().filter(|entry| part(&entry.path) == Some(Part::Schema));
-        let read = |path: &StatePath| Ok((path.clone(), tree.read(path, LONGEST_FILE)?));
-        schema.map(|entry| read(&entry.path)).collect::<Result<_>>().map(SchemaFiles)
+        let (mut files, mut total) = (Vec::new(), 0);
+        for entry in tree.entries().iter().filter(|entry| part(&entry.path) == Some(Part::Schema)) {
+            let bytes = tree.read(&entry.path, LONGEST_FILE)?;
+            total += bytes.len() as u64;
+            if total > LARGEST {
+                let message = format!("the files of the schema have more than {} MiB together", LARGEST >> 20);
+                return Err(Error::input(&entry.path, None, message));
+            }
+            files.push((entry.path.clone(), bytes));
+        }
+        Ok(SchemaFiles(files))
     }
 
     fn sources<'a>(&'a self, changed: &'a BTreeSet<StatePath>) -> impl Iterator<Item = Source<'a>> {

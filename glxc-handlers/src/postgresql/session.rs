@@ -50,6 +50,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("default_tablespace", ""),
     ("default_table_access_method", "heap"),
     ("session_replication_role", "origin"),
+    // What is reported as committed is recorded as such at once, and must not be lost with the server.
+    ("synchronous_commit", "on"),
     ("statement_timeout", "0"),
     // As `LOCK_TIMEOUT`: no statement waits without an end.
     ("lock_timeout", "10s"),
