@@ -185,12 +185,9 @@ impl StateRepository {
         let step = tracing::debug_span!("plan").entered();
         let parts = self.plan(operation, old, new, replace, self.parts.waits.ready)?;
         drop(step);
-        if let Some(old) = old {
-            parts.iter().filter(|part| part.keep).try_for_each(|part| self.keep_live(operation, old, part))?;
-        }
         let ready = needs_ready(old, sysconf, &parts);
         journal.add(&planned(&parts, ready))?;
-        self.import(operation, journal, &parts, refs)?;
+        self.import(operation, journal, old, &parts, refs)?;
         Ok(ready)
     }
 
@@ -368,7 +365,7 @@ impl StateRepository {
 
     /// Stage, lock, decide, commit, move the refs.
     fn import(
-        &self, operation: &Operation, journal: &mut Journal, parts: &[Part], refs: &[RefUpdate],
+        &self, operation: &Operation, journal: &mut Journal, old: Option<&ObjectId>, parts: &[Part], refs: &[RefUpdate],
     ) -> Result<(), Failed> {
         let cx = operation.cx(self, None);
         let changes: Vec<Change<'_>> = parts.iter().map(|part| part.change(&operation.id)).collect();
@@ -384,6 +381,14 @@ impl StateRepository {
             self.note(&format!("{}: {}", part.name, description.summary));
             staged.push((part, one));
             journal.add(&Step::Staged { state: part.name.clone() })?;
+        }
+        // Only now, since a handler declines what is written to a state that it replaces after it was staged.
+        for part in parts.iter().filter(|part| part.replace) {
+            match old {
+                Some(old) if part.keep => self.keep_live(operation, old, part)?,
+                Some(_) => drop(self.may_replace(operation, part, false)?),
+                None => {}
+            }
         }
         // A compensated import happens inside `lock`, so those come last; of the others, the long ones first.
         staged.sort_by_key(|(part, _)| match part.handler.caps().commit {

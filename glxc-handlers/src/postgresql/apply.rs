@@ -1,6 +1,8 @@
 //! Compare and swap of the rows of one table, inside the transaction that holds its lock.
 
-use super::schema::{Model, Table};
+use std::collections::BTreeSet;
+
+use super::schema::{Identity, Model, Table};
 use super::session::{Session, brief, code, server_error};
 use super::sql::{ident, list};
 use super::staging::{Files, Room, Staging, input};
@@ -22,6 +24,8 @@ pub(super) struct Touched {
     pub new: Option<Staging>,
     /// The columns whose live values stay, since the files do not hold them.
     pub kept: Vec<Kept>,
+    /// The columns that a row which is updated in place may not change; `None` where no row is. See [`fixed`].
+    pub fixed: Option<BTreeSet<String>>,
 }
 
 /// A column whose live values stay.
@@ -62,6 +66,39 @@ impl Conflicts {
 impl Touched {
     fn kept_name(&self) -> String {
         self.room.table(&format!("kept_{}", self.number))
+    }
+
+    /// Refuses a change of a row whose values that the files do not hold can not follow it.
+    pub fn refuse_loss(&self, how: &str) -> Result<()> {
+        match self.kept.first() {
+            None => Ok(()),
+            Some(kept) => {
+                let (table, column) = (&self.qualified, kept.name.escape_debug());
+                let what = format!(
+                    "to change a row of {table} {how}, since its value of {column}, which is left out, would be lost"
+                );
+                Err(Error::Unsupported { what })
+            }
+        }
+    }
+
+    /// Whether a row that is new here is one that is gone from another table, by its key.
+    pub fn takes_from(&self, other: &Touched, session: &mut Session) -> Result<bool> {
+        let (Some(new), Some(old)) = (&self.new, &other.old) else { return Ok(false) };
+        if new.key.is_empty() || new.key.len() != old.key.len() {
+            return Ok(false);
+        }
+        let key = |staging: &Staging, alias: &str| {
+            list(0..staging.key.len(), |number| format!("pg_catalog.concat({})", staging.key_value(alias, number)))
+        };
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM {} w JOIN {} o ON ({}) = ({}))",
+            new.name,
+            old.name,
+            key(new, "w"),
+            key(old, "o")
+        );
+        session.holds(&format!("look for moved rows of {}", self.qualified), &sql)
     }
 
     /// Whether both sides are keyed alike, so that changes have a row on either side.
@@ -203,7 +240,30 @@ impl Touched {
         session.run(&format!("keep values of {}", self.qualified), &sql)
     }
 
-    /// Deletes the removed and the changed rows, and those that are already there.
+    /// What updates a changed row in place, and the condition on its old row `o` and its new row `w` that it can be.
+    ///
+    /// A row that is deleted and inserted again is another one to who waits for it: an application that inserts a child of
+    /// it would be told that the parent is gone, and one that locks it would find nothing.
+    fn update(&self) -> Option<(String, String)> {
+        let (Some(fixed), Some(old), Some(new)) = (&self.fixed, &self.old, &self.new) else { return None };
+        if new.key.is_empty() || !self.paired() {
+            return None;
+        }
+        let (mut stays, mut set) = (Vec::new(), Vec::new());
+        for column in &new.columns {
+            let value = new.value_of("w", &column.name)?;
+            match fixed.contains(&column.name) {
+                true => stays.push((old.value_of("o", &column.name)?, value)),
+                false => set.push(format!("{} = {value}", ident(&column.name))),
+            }
+        }
+        let row = |values: Vec<String>| format!("ROW({})::text COLLATE \"C\"", values.join(", "));
+        let (before, after) = stays.into_iter().unzip();
+        let alike = format!("{} = {}", row(before), row(after));
+        (!set.is_empty()).then(|| (set.join(", "), alike))
+    }
+
+    /// Deletes the removed rows, the changed ones that are not updated in place, and those that are already there.
     pub fn delete(&self, session: &mut Session) -> Result<()> {
         let context = format!("delete rows of {}", self.qualified);
         let bag = |staging: &Staging| staging.key.is_empty();
@@ -219,22 +279,30 @@ impl Touched {
             session.run(&context, &sql)?;
         }
         let new = self.new.as_ref().filter(|_| self.paired());
+        let but = match (self.update(), &self.old, new) {
+            (Some((_, alike)), Some(old), Some(new)) => format!(
+                " AND NOT EXISTS (SELECT FROM {} w JOIN {} o ON o.n = w.n WHERE w.n = s.n AND {alike})",
+                new.name, old.name
+            ),
+            _ => String::new(),
+        };
         for side in [self.old.as_ref(), new].into_iter().flatten().filter(|side| !bag(side)) {
-            let sql =
-                format!("DELETE FROM ONLY {} t USING {} s WHERE {}", self.qualified, side.name, side.is_row("t", "s"));
+            let is_row = side.is_row("t", "s");
+            let sql = format!("DELETE FROM ONLY {} t USING {} s WHERE {is_row}{but}", self.qualified, side.name);
             session.run(&context, &sql)?;
         }
         Ok(())
     }
 
-    /// Inserts the changed and the new rows into `table`: the table itself, or the root of its partitions.
-    pub fn insert(&self, session: &mut Session, table: &str, files: &Files) -> Result<()> {
+    /// Updates the changed rows or inserts them, and inserts the new ones, into `table`: the table itself, or the root of its
+    /// partitions.
+    pub fn write(&self, session: &mut Session, table: &str, files: &Files) -> Result<()> {
         let Some(new) = &self.new else { return Ok(()) };
-        let context = format!("insert rows into {}", self.qualified);
+        let context = format!("write rows of {}", self.qualified);
         let most = session.value(&context, &format!("SELECT coalesce(max(n), 0) FROM {}", new.name))?;
         let most: u64 = most.parse().map_err(Error::engine(context.clone()))?;
         let insert = |session: &mut Session, from: u64, to: u64| -> Result<()> {
-            let statements = self.insert_statements(new, table, &format!("w.n BETWEEN {from} AND {to}"));
+            let statements = self.statements(new, table, &format!("w.n BETWEEN {from} AND {to}"));
             session.run(&context, "SAVEPOINT glxc")?;
             match session.run(&context, &statements) {
                 Err(error) if server_error(&error).is_some() => {
@@ -259,6 +327,21 @@ impl Touched {
         let sql = format!("SELECT file, line FROM {} WHERE n = {from}", new.name);
         let place = session.rows(&context, &sql)?.into_iter().next();
         Err(located(place, files, error))
+    }
+
+    fn statements(&self, new: &Staging, table: &str, which: &str) -> String {
+        let (Some((set, alike)), Some(old)) = (self.update(), &self.old) else {
+            return self.insert_statements(new, table, which);
+        };
+        let rest = format!("{which} AND NOT EXISTS (SELECT FROM {} o WHERE o.n = w.n AND {alike})", old.name);
+        format!(
+            "UPDATE ONLY {} t SET {set} FROM {} w JOIN {} o ON o.n = w.n WHERE {which} AND {alike} AND {}; {}",
+            self.qualified,
+            new.name,
+            old.name,
+            new.is_row("t", "w"),
+            self.insert_statements(new, table, &rest)
+        )
     }
 
     fn insert_statements(&self, new: &Staging, table: &str, which: &str) -> String {
@@ -324,6 +407,24 @@ pub(super) fn excerpt(value: &str) -> String {
     let short: String = value.chars().take(60).collect();
     let more = if short.len() < value.len() { "…" } else { "" };
     text::escaped(&short).replace(['\n', '\t'], " ") + more
+}
+
+/// The columns of a table that a row which is updated in place may not change: those by which others refer to it, or of which
+/// a swap with another row would be a duplicate in between, and those that the server gives. `None` where that is not told by
+/// columns.
+pub(super) fn fixed(table: &Table) -> Option<BTreeSet<String>> {
+    if table.hash_partitioned_by_enum {
+        return None;
+    }
+    let identity = table.columns.iter().filter(|column| column.identity == Some(Identity::Always));
+    let mut fixed: BTreeSet<String> = identity.map(|column| column.name.clone()).collect();
+    for unique in &table.uniques {
+        if unique.columns.is_empty() || unique.predicate.is_some() {
+            return None;
+        }
+        fixed.extend(unique.columns.iter().cloned());
+    }
+    Some(fixed)
 }
 
 /// The table to insert into: the root of the partitions where the server must choose among them itself.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use postgres::error::SqlState;
 
-use super::apply::{Conflicts, Kept, Touched, insert_target};
+use super::apply::{Conflicts, Kept, Touched, fixed, insert_target};
 use super::definition::{Definition, Goal};
 use super::describe;
 use super::foreign_keys;
@@ -161,6 +161,8 @@ impl<'a> Differential<'a> {
         let source = Source { change: self.change, folder: &pair.folder, cx: self.cx };
         let (before, after, counts) = source.sides(&mut self.files)?;
         self.counts.insert(pair.folder.clone(), counts);
+        let follows =
+            matches!((&before.header, &after.header), (Some(a), Some(b)) if !b.key.is_empty() && a.same_key(b));
         let first = self.change.next.tree.within(&pair.folder).first().map(|entry| &entry.path);
         if let Some(table) = &pair.new {
             let missing = || Error::input(&pair.folder, None, missing_rows(table));
@@ -182,7 +184,12 @@ impl<'a> Differential<'a> {
             new = Some(staging);
         }
         self.push(pair.clone(), header, old, new);
-        Ok(())
+        match self.tables.last() {
+            Some(table) if counts.added > 0 && counts.removed > 0 && !follows => {
+                table.rows.refuse_loss("together with another key")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn push(&mut self, pair: Pair, header: Option<Header>, old: Option<Staging>, new: Option<Staging>) {
@@ -191,7 +198,9 @@ impl<'a> Differential<'a> {
             _ => Vec::new(),
         };
         let (number, room) = (self.tables.len(), self.room.clone());
-        let rows = Touched { number, room, qualified: pair.qualified().to_owned(), old, new, kept };
+        // Where the schema changes, the new rows are staged once the old ones are gone.
+        let fixed = pair.new.as_ref().filter(|_| self.definition.goal.is_none()).and_then(fixed);
+        let rows = Touched { number, room, qualified: pair.qualified().to_owned(), old, new, kept, fixed };
         self.tables.push(TouchedTable { folder: pair.folder, dropped: pair.new.is_none(), header, rows });
     }
 
@@ -219,7 +228,26 @@ impl<'a> Differential<'a> {
                 table.rows.unseen(&mut self.session, &mut conflicts)?;
             }
         }
-        conflicts.check()
+        conflicts.check()?;
+        self.refuse_moves()
+    }
+
+    /// A row that moves to another partition is gone in one table and new in the other.
+    fn refuse_moves(&mut self) -> Result<()> {
+        let model = &self.definition.live;
+        let root = |rows: &Touched| model.tables.get(&rows.qualified).and_then(|table| table.partition_of.clone());
+        for to in self.tables.iter().map(|table| &table.rows) {
+            let Some(of) = root(to).filter(|_| !to.kept.is_empty()) else { continue };
+            for from in self.tables.iter().map(|table| &table.rows) {
+                if from.number != to.number
+                    && root(from).as_ref() == Some(&of)
+                    && to.takes_from(from, &mut self.session)?
+                {
+                    to.refuse_loss("by moving it to another partition")?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The names of the touched tables that are in a model, with what they are partitions of, for their triggers.
@@ -284,7 +312,7 @@ impl<'a> Differential<'a> {
         for table in &self.tables {
             let Some(goal) = model.tables.get(&table.rows.qualified) else { continue };
             self.cx.check()?;
-            table.rows.insert(&mut self.session, insert_target(model, goal), &self.files)?;
+            table.rows.write(&mut self.session, insert_target(model, goal), &self.files)?;
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! The import of a whole state: loaded into a database beside the live one, which then takes the name.
 //!
 //! So nothing is visible, and no lock of the application is taken, however long the load takes; and the change itself is a
-//! rename of two databases in one transaction.
+//! rename of two databases in one transaction. What the application writes to the live one meanwhile is noticed, and declines
+//! the push: see [`There`].
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -27,13 +28,50 @@ use crate::failpoint::point;
 use crate::rows::{Limits, Reader};
 use crate::{Change, Committed, Cx, Error, Record, Result, Staged, StatePath, Tree};
 
+/// What a load replaces.
+#[derive(Debug, PartialEq, Eq)]
+enum There {
+    /// No database of that name.
+    Absent,
+    /// One that holds nothing.
+    Empty,
+    /// One that holds something, with a sign that moves with every write: the server's counts of rows written, its catalogs'
+    /// included, and the values of sequences. It may move without one, by an ANALYZE.
+    Held(Vec<String>),
+}
+
+/// How many sessions the live database has had, by its object id.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Visits {
+    database: Option<String>,
+    count: String,
+}
+
+impl There {
+    fn of(live: &mut Session) -> Result<There> {
+        if !live.holds("look for objects", super::NOT_EMPTY)? {
+            return Ok(There::Empty);
+        }
+        if !live.holds("look at a setting", "SELECT current_setting('track_counts')::bool")? {
+            let what = "to replace a database whose server does not count writes (track_counts = off)";
+            return Err(Error::Unsupported { what: what.into() });
+        }
+        let sql = "SELECT concat_ws(' ', tup_inserted, tup_updated, tup_deleted, stats_reset) FROM pg_stat_database                    WHERE datname = current_database()                    UNION ALL (SELECT format('%I.%I %s', schemaname, sequencename, last_value) FROM pg_sequences ORDER BY 1)";
+        live.column("look for writes", sql).map(There::Held)
+    }
+}
+
 /// A loaded database that waits for its name.
 #[derive(Debug)]
 pub(super) struct Load<'a> {
     target: &'a Target,
     change: &'a Change<'a>,
     cx: &'a Cx<'a>,
+    /// What its sessions are called.
+    name: String,
     maintenance: Session,
+    /// What is to be replaced, as it was when everything was loaded.
+    there: There,
     /// In the new database, with the load's transaction open.
     session: Option<Session>,
     /// The name of the prepared transaction, once it is.
@@ -49,17 +87,18 @@ impl<'a> Load<'a> {
         let maintenance = Session::maintenance(target, &name)?;
         let files = SchemaFiles::of(change.next.tree)?;
         let recorded = files.database()?;
-        let mut load = Load { target, change, cx, maintenance, session: None, prepared: None, settled: false };
+        let (session, prepared, there, settled) = (None, None, There::Absent, false);
+        let mut load = Load { target, change, cx, name, maintenance, there, session, prepared, settled };
         if change.prepare {
             require_prepared(&mut load.maintenance)?;
         }
-        load.refuse_loss(&name)?;
-        let database = load.like(recorded, &name)?;
+        load.refuse_loss()?;
+        let database = load.like(recorded)?;
         let model = files.load(target, change.op, &database, &files.paths())?;
         let new = new_database(target, change.op);
         load.maintenance.run(&format!("create database {new}"), &database.create(&new))?;
         point("postgresql created")?;
-        let mut session = Session::connect(target, &new, &name)?;
+        let mut session = Session::connect(target, &new, &load.name)?;
         let there = definition::read(&mut session, target)?.cluster_roles;
         make_roles(&mut load.maintenance, change.op, model.roles.difference(&there))?;
         let watch = Watch::new(&session, cx);
@@ -67,6 +106,10 @@ impl<'a> Load<'a> {
         drop(watch);
         let done = format!("CREATE SCHEMA {}", ident(&done_schema(change.op)));
         session.run("mark the transaction", &done)?;
+        load.there = match load.enter()? {
+            Some(mut live) => There::of(&mut live)?,
+            None => There::Absent,
+        };
         point("postgresql loaded")?;
         load.session = Some(session);
         Ok(load)
@@ -74,8 +117,8 @@ impl<'a> Load<'a> {
 
     /// With what the database is created: as recorded, else as the empty one that is there, else as the server's own. An
     /// empty one that was made otherwise is not replaced without a question.
-    fn like(&mut self, recorded: Option<Database>, name: &str) -> Result<Database> {
-        let there = self.empty_database(name)?;
+    fn like(&mut self, recorded: Option<Database>) -> Result<Database> {
+        let there = self.empty_database()?;
         match (recorded, there) {
             (Some(recorded), Some(there)) if self.change.base.is_none() && !recorded.is_like(&there) => {
                 let message = format!(
@@ -89,23 +132,25 @@ impl<'a> Load<'a> {
     }
 
     /// With what the database was created, where it is there and holds nothing.
-    fn empty_database(&mut self, name: &str) -> Result<Option<Database>> {
-        if !self.maintenance.has_database(&self.target.database)? {
-            return Ok(None);
+    fn empty_database(&mut self) -> Result<Option<Database>> {
+        let Some(mut live) = self.enter()? else { return Ok(None) };
+        match There::of(&mut live)? {
+            There::Empty => definition::read_database(&mut live).map(Some),
+            _ => Ok(None),
         }
-        let mut live = Session::connect(self.target, &self.target.database, name)?;
-        match live.holds("look for objects", super::NOT_EMPTY)? {
-            true => Ok(None),
-            false => definition::read_database(&mut live).map(Some),
+    }
+
+    /// A session in the live database, if that is there.
+    fn enter(&mut self) -> Result<Option<Session>> {
+        match self.maintenance.has_database(&self.target.database)? {
+            true => Session::connect(self.target, &self.target.database, &self.name).map(Some),
+            false => Ok(None),
         }
     }
 
     /// Refuses to replace live rows that the files never held.
-    fn refuse_loss(&mut self, name: &str) -> Result<()> {
-        if !self.maintenance.has_database(&self.target.database)? {
-            return Ok(());
-        }
-        let mut live = Session::connect(self.target, &self.target.database, name)?;
+    fn refuse_loss(&mut self) -> Result<()> {
+        let Some(mut live) = self.enter()? else { return Ok(()) };
         for (schema, table) in snapshot::tables(&mut live)? {
             let Some(_) = self.target.rules.rule(&schema, &table) else { continue };
             let qualified = super::sql::qualified(&schema, &table);
@@ -121,7 +166,40 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// One try to give the databases their names; `false` where somebody is connected to one of them.
+    /// Compares the live database, once everybody's session in it is ended. `None` where somebody is connected still.
+    fn unchanged(&mut self) -> Result<Option<Visits>> {
+        let Some(mut live) = self.enter()? else {
+            return if self.there == There::Absent { Ok(Some(Visits::default())) } else { Err(self.changed()) };
+        };
+        const OTHERS: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()                               AND pid <> pg_backend_pid())";
+        if live.holds("look for other sessions", OTHERS)? {
+            return Ok(None);
+        }
+        // What a session has written is counted once it has ended, so it is now that nothing can be missed.
+        if There::of(&mut live)? != self.there {
+            return Err(self.changed());
+        }
+        if live.version < 150_000 {
+            // Sessions are counted late there, if at all.
+            return Ok(Some(Visits::default()));
+        }
+        live.run("count this session", "SELECT pg_stat_force_next_flush()")?;
+        let id =
+            live.value("ask for the database", "SELECT oid FROM pg_database WHERE datname = current_database()")?;
+        self.visits(&id).map(Some)
+    }
+
+    fn visits(&mut self, database: &str) -> Result<Visits> {
+        let sql = format!("SELECT pg_stat_get_db_sessions({})", literal(database));
+        let count = self.maintenance.value("count sessions", &sql)?;
+        Ok(Visits { database: Some(database.to_owned()), count })
+    }
+
+    fn changed(&self) -> Error {
+        Error::Changed { first: vec![format!("database {}", self.target.database.escape_debug())], total: 1 }
+    }
+
+    /// One try to give the databases their names; `false` where somebody is, or was, connected to one of them.
     fn rename(&mut self) -> Result<bool> {
         let (name, new, old) = (
             self.target.database.as_str(),
@@ -134,6 +212,7 @@ impl<'a> Load<'a> {
             literal(&new)
         );
         self.maintenance.column("end the sessions of the database", &end)?;
+        let Some(visits) = self.unchanged()? else { return Ok(false) };
         self.maintenance.run("begin", "BEGIN")?;
         let mut renames = vec![(new, name.to_owned())];
         if self.maintenance.has_database(name)? {
@@ -149,7 +228,13 @@ impl<'a> Load<'a> {
                 other => other?,
             }
         }
-        Ok(true)
+        // Nobody can connect any more. Who did before, after the compare, has ended by now, and is counted.
+        let now = visits.database.as_ref().map(|database| self.visits(database)).transpose()?;
+        let alone = now.is_none_or(|now| now == visits);
+        if !alone {
+            self.maintenance.run("roll back", "ROLLBACK")?;
+        }
+        Ok(alone)
     }
 
     fn clean(&mut self) -> Result<()> {

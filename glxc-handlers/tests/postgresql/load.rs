@@ -48,6 +48,107 @@ fn what_the_files_never_held_is_not_replaced() {
     assert_same(&shop.export(), &tree);
 }
 
+/// Nothing that is written to a database while another one is loaded to replace it is lost.
+#[test]
+fn what_is_written_while_a_load_runs_declines_it() {
+    let Some(shop) = Subject::shop("meanwhile_from") else { return };
+    let tree = shop.export();
+    let Some(empty) = Subject::of("meanwhile", "SELECT 1") else { return };
+    let declined = |subject: &Subject, write: &str| {
+        let mut idle = subject.connect();
+        let error = subject.push_to(None, &tree, End::Commit, |_| idle.batch_execute(write).unwrap()).unwrap_err();
+        assert!(matches!(&error, Error::Changed { first, .. } if first[0].contains("database")), "{}", chain(&error));
+    };
+    declined(&empty, "CREATE TABLE other (x int); INSERT INTO other VALUES (1)");
+    assert_eq!(empty.ask("SELECT x FROM other"), "1");
+    let absent = shop.beside("meanwhile_absent");
+    let error =
+        absent.push_to(None, &tree, End::Commit, |_| drop(absent.cluster.create(&absent.database))).unwrap_err();
+    assert!(matches!(error, Error::Changed { .. }), "{}", chain(&error));
+    assert_eq!(absent.ask("SELECT count(*) FROM pg_class WHERE relname = 'orders'"), "0");
+    empty.must_push(None, &tree);
+    for write in [
+        "INSERT INTO log VALUES (now(), NULL)",
+        "UPDATE customers SET name = 'changed' WHERE id = 1",
+        "DELETE FROM event_notes WHERE id = 3",
+        "TRUNCATE log",
+        "CREATE VIEW seen AS SELECT 1",
+        "SELECT nextval('orders_id_seq')",
+    ] {
+        declined(&empty, write);
+    }
+    assert_eq!(empty.ask("SELECT name FROM customers WHERE id = 1"), "changed");
+    assert_eq!(empty.traces().split(';').next(), Some(""));
+    let mut reader = empty.connect();
+    empty.push_to(None, &tree, End::Commit, |_| reader.batch_execute("SELECT count(*) FROM orders").unwrap()).unwrap();
+    assert_same(&empty.export(), &tree);
+}
+
+/// Somebody who comes, writes and goes again and again never gets in between the compare and the new name.
+#[test]
+fn no_visitor_slips_in_before_the_new_name() {
+    let Some(shop) = Subject::of("visited_from", "CREATE TABLE t (id int PRIMARY KEY)") else { return };
+    let tree = shop.export();
+    let Some(visited) = Subject::of("visited", "CREATE TABLE old (id serial)") else { return };
+    let (mut written, mut loaded) = (0, 0);
+    for _ in 0..10 {
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let (outcome, rows) = std::thread::scope(|scope| {
+            let visitor = scope.spawn(|| {
+                let mut rows = 0;
+                while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                    let client = visited.cluster.config(&visited.database).connect(postgres::NoTls);
+                    let wrote = client.and_then(|mut client| client.batch_execute("INSERT INTO old DEFAULT VALUES"));
+                    rows += u32::from(wrote.is_ok());
+                }
+                rows
+            });
+            let outcome = visited.push_to(None, &tree, End::Commit, |_| {});
+            stop.store(true, std::sync::atomic::Ordering::SeqCst);
+            (outcome, visitor.join().unwrap())
+        });
+        match outcome {
+            Ok(_) => {
+                assert_eq!(rows, 0, "rows were written, and are gone");
+                loaded += 1;
+                visited.run("DROP TABLE t; CREATE TABLE old (id serial)");
+            }
+            Err(error) => {
+                let waited = matches!(error, Error::Changed { .. } | Error::Timeout { .. });
+                assert!(waited, "{}", chain(&error));
+                written += rows;
+                assert_eq!(visited.ask("SELECT count(*) FROM old"), written.to_string());
+            }
+        }
+        written = if visited.ask("SELECT count(*) FROM old") == "0" { 0 } else { written };
+    }
+    assert!(loaded < 10, "nobody wrote");
+}
+
+#[test]
+fn schema_files_are_bounded_together() {
+    let Some(shop) = Subject::of("bounded", "CREATE TABLE t (id int PRIMARY KEY)") else { return };
+    let line = "-- nothing\n".repeat(1 << 20);
+    let tree =
+        (0..4).fold(shop.export(), |tree, n| tree.with(&path(&format!("schema/tables/public.a{n}.sql")), line.clone()));
+    let error = shop.beside("bounded_copy").declined(None, &tree);
+    assert!(error.to_string().contains("more than 32 MiB together"), "{}", chain(&error));
+}
+
+/// A commit is durable before it is reported, also where the database says otherwise.
+#[test]
+fn commits_are_durable_whatever_the_database_says() {
+    let sql = "CREATE TABLE t (id int PRIMARY KEY, v text, CHECK (current_setting('synchronous_commit') = 'on')); \
+               INSERT INTO t VALUES (1, 'old')";
+    let Some(shop) = Subject::of("durable", sql) else { return };
+    shop.run("ALTER DATABASE durable SET synchronous_commit = off");
+    let base = shop.export();
+    let next = edited(&base, "data/public.t/rows.tsv", "1\told\n", "1\tnew\n");
+    shop.must_push(Some(&base), &next);
+    assert_eq!(shop.ask("SELECT v FROM t"), "new");
+    shop.must_push(None, &base);
+}
+
 #[test]
 fn a_bad_first_load_names_the_place_and_leaves_nothing() {
     let Some(shop) = Subject::shop("bad_loads_from") else { return };
