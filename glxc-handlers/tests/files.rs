@@ -568,6 +568,68 @@ fn what_is_written_after_the_lock_is_put_back() {
     assert_eq!(world.leftovers(), Vec::<String>::new());
 }
 
+/// Where next replaces whatever is live, that is what was live when the import was prepared.
+#[test]
+fn what_comes_after_it_was_staged_is_not_replaced() {
+    if !is_root() {
+        return;
+    }
+    let source = World::both();
+    source.write("same", "1");
+    source.write("changed", "1");
+    let next = source.export();
+    let world = World::both();
+    ["changed", "gone", "other"].iter().for_each(|name| world.write(name, "live"));
+    let late = || ["gone", "came"].iter().for_each(|name| world.write(name, "late"));
+    let outcome = world.import_amid(None, &next, late, || ());
+    assert!(matches!(outcome, Err(Error::Changed { total: 1, .. })), "{outcome:?}");
+    assert_eq!((world.read("gone"), world.read("other")), ("late".into(), "live".into()));
+    let later = || {
+        ["changed", "other"].iter().for_each(|name| world.write(name, "later"));
+        fs::remove_file(world.path("gone")).unwrap();
+    };
+    let committed = world.import_amid(None, &next, || (), later).unwrap();
+    assert_eq!(committed.notes.len(), 2, "{:?}", committed.notes);
+    assert_eq!(
+        (world.read("same"), world.read("changed"), world.read("other")),
+        ("1".into(), "later".into(), "later".into())
+    );
+    assert!(!world.path("came").exists() && !world.path("gone").exists());
+    world.import(None, &next).unwrap();
+    assert_eq!(entries(&world.export()), entries(&next));
+}
+
+/// A recovery finishes what was decided, and does not touch what was written since.
+#[test]
+fn a_recovery_replaces_only_what_was_there() {
+    if !is_root() {
+        return;
+    }
+    let source = World::both();
+    source.write("new", "1");
+    source.write("changed", "1");
+    source.write("also", "1");
+    let next = source.export();
+    let world = World::both();
+    ["changed", "also", "gone", "kept"].iter().for_each(|name| world.write(name, "live"));
+    let handler = world.handler();
+    let notes = world.with_change(None, &next, |change, cx| {
+        let mut staged = handler.stage(change, cx).unwrap();
+        staged.lock().unwrap();
+        // A kill.
+        std::mem::forget(staged);
+        ["came", "kept", "also"].iter().for_each(|name| world.write(name, "late"));
+        match handler.recover(change, None, Decision::Commit, cx).unwrap() {
+            Recovered::Committed(committed) => committed.notes,
+            Recovered::Aborted => panic!("it was decided"),
+        }
+    });
+    assert_eq!(notes.len(), 3, "{notes:?}");
+    let read = |name: &str| fs::read_to_string(world.path(name)).unwrap_or_default();
+    assert_eq!(["new", "changed", "also", "kept", "came", "gone"].map(read), ["1", "1", "late", "late", "late", ""]);
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
 #[test]
 fn what_was_live_already_and_is_no_more_is_a_change() {
     if !is_root() {

@@ -1,6 +1,6 @@
 //! From files to the live folder: what is to be done, prepared and compared.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -36,13 +36,51 @@ pub(super) struct Step {
 /// What must be live before a step.
 #[derive(Debug)]
 pub(super) enum Expected {
-    /// Next replaces whatever it is.
+    /// Whatever it is: the repository is the truth.
     Any,
+    /// What was seen when the import was prepared, which next replaces whatever it is, and nothing that came since.
+    Seen(Option<Stamp>),
     /// Nothing.
     Nothing,
     /// This.
     Is(Node<u32>),
 }
+
+/// What tells a file that was written, replaced or given away from what it was: device, inode, size, owners, mode and the time
+/// of its last modification. Of a folder only owners and mode, since it changes with what is in it. (Not the time of the last
+/// change: a rename by us moves it.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamp(String);
+
+impl Stamp {
+    pub(super) fn of(stat: &rustix::fs::Stat) -> Self {
+        let owned = format!("{:o} {} {}", stat.st_mode, stat.st_uid, stat.st_gid);
+        Stamp(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => owned,
+            _ => {
+                let when = (stat.st_mtime, stat.st_mtime_nsec);
+                format!("{owned} {} {} {} {}.{:09}", stat.st_dev, stat.st_ino, stat.st_size, when.0, when.1)
+            }
+        })
+    }
+
+    /// That of what stands under a name.
+    pub(super) fn at(folder: &OwnedFd, name: &[u8]) -> std::io::Result<Option<Self>> {
+        Ok(look(folder, name)?.map(|found| Stamp::of(&found.stat)))
+    }
+
+    /// That of what is live at a path.
+    fn live(place: Option<&Place>, path: &[u8]) -> Result<Option<Self>> {
+        let Some(place) = place else { return Ok(None) };
+        let Some((folder, name)) = place.parent(path)? else { return Ok(None) };
+        let name = if path.is_empty() { b"." } else { name };
+        Stamp::at(&folder, name).map_err(Error::io("read", place.full(path)))
+    }
+}
+
+/// Where a plan that replaces what is live is kept, for a recovery: what was seen at each path, `PATH NUL STAMP NUL`, the stamp
+/// empty where nothing was.
+const SEEN: &str = "seen";
 
 /// All steps, in the order of their paths.
 #[derive(Debug, Default)]
@@ -60,14 +98,16 @@ impl Plan {
         let base = recorded(files, change, cx)?;
         let accounts = Accounts::read(&files.etc)?;
         let push = files.settings.direction == Direction::Push;
-        let anyhow = change.replace || base.is_none() || push;
+        let replace = change.replace || base.is_none();
+        let anyhow = replace || push;
         let base = base.unwrap_or_default();
+        let place = files.place()?;
         let mut paths: BTreeSet<Vec<u8>> = next.nodes.keys().chain(base.nodes.keys()).cloned().collect();
         if anyhow
             && !push
-            && let Some(place) = files.place()?
+            && let Some(place) = &place
         {
-            paths.extend(walk(&files.settings, &place, cx)?);
+            paths.extend(walk(&files.settings, place, cx)?);
         }
         let mut steps = Vec::new();
         for path in paths {
@@ -83,7 +123,8 @@ impl Plan {
             let drifted = push && new.is_some() && old == new;
             let resolved = new.map(|node| node.resolved(&accounts).map_err(|message| next.error(&path, &message)));
             let old = match old {
-                _ if anyhow => Expected::Any,
+                _ if replace => Expected::Seen(Stamp::live(place.as_ref(), &path)?),
+                _ if push => Expected::Any,
                 None => Expected::Nothing,
                 // an owner whose name is gone is shown by its number now, which is a change of the live side
                 Some(old) => Expected::Is(old.resolved(&accounts).map_err(|_| changed(vec![shown(&path)]))?),
@@ -91,6 +132,54 @@ impl Plan {
             steps.push(Step { number: steps.len(), path, old, new: resolved.transpose()?, staged: None, drifted });
         }
         Ok(Plan(steps))
+    }
+}
+
+impl Plan {
+    /// Keeps what was seen of what is replaced.
+    fn remember(steps: &[Step], folder: &Path) -> Result<()> {
+        let path = folder.join(SEEN);
+        let mut text = Vec::new();
+        for step in steps {
+            if let Expected::Seen(seen) = &step.old {
+                let stamp = seen.as_ref().map_or("", |stamp| &stamp.0);
+                text.extend([step.path.as_slice(), b"\0", stamp.as_bytes(), b"\0"].concat());
+            }
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        let written = std::fs::File::create(&path).and_then(|mut file| {
+            file.write_all(&text)?;
+            file.sync_all()?;
+            std::fs::File::open(folder)?.sync_all()
+        });
+        written.map_err(Error::io("write", path))
+    }
+
+    /// A recovery replaces what was seen when the import was prepared. What came since stays.
+    pub(super) fn recall(&mut self, folder: &Path) -> Result<()> {
+        let path = folder.join(SEEN);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io("read", path)(error)),
+        };
+        let mut fields = bytes.split(|b| *b == 0);
+        let mut seen = BTreeMap::new();
+        while let (Some(path), Some(stamp)) = (fields.next(), fields.next()) {
+            let stamp = String::from_utf8_lossy(stamp).into_owned();
+            seen.insert(path, (!stamp.is_empty()).then_some(Stamp(stamp)));
+        }
+        for step in &mut self.0 {
+            if let Expected::Seen(now) = &mut step.old {
+                match seen.remove(step.path.as_slice()) {
+                    Some(then) => *now = then,
+                    None => step.old = Expected::Nothing,
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -224,7 +313,7 @@ impl<'a> Import<'a> {
     /// Prepares everything that is not live yet.
     pub(super) fn stage(files: &'a Files, plan: Plan, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
         let place = files.place()?;
-        if place.is_none() && !plan.0.iter().all(|step| matches!(step.old, Expected::Any)) {
+        if place.is_none() && !plan.0.iter().all(Step::needs_nothing) {
             return Err(files.gone());
         }
         let staging = Staging::create(&files.settings.root, change.op)?;
@@ -236,7 +325,7 @@ impl<'a> Import<'a> {
             if !done {
                 step.staged = import.prepare(&step, step.staged_name())?;
             }
-            if !done || !matches!(step.old, Expected::Any) {
+            if !done || !matches!(step.old, Expected::Any | Expected::Seen(_)) {
                 import.steps.push(step);
             }
             cx.progress.advance(number as u64 + 1);
@@ -309,7 +398,7 @@ impl<'a> Import<'a> {
             self.cx.check()?;
             let as_expected = match &place {
                 Some(place) => self.expected(place, step)? && self.has_folder(place, at)?,
-                None => matches!(step.old, Expected::Any),
+                None => step.needs_nothing(),
             };
             if !as_expected {
                 conflicts.push(shown(&step.path));
@@ -323,6 +412,7 @@ impl<'a> Import<'a> {
         let was_done = step.new.is_some() && step.staged.is_none() && !step.is_in_place();
         let old = match (&step.old, self.change.base) {
             (Expected::Any, _) => true,
+            (Expected::Seen(seen), _) => Stamp::live(Some(place), &step.path)? == *seen,
             _ if was_done => false,
             (Expected::Nothing, _) | (_, None) => is_gone(place, &step.path)?,
             (Expected::Is(node), Some(base)) => is_live(place, &step.path, node, base.tree)?,
@@ -373,6 +463,11 @@ impl Step {
         format!("{}.out", self.number)
     }
 
+    /// Whether it can be done where there is nothing, not even the root.
+    fn needs_nothing(&self) -> bool {
+        matches!(self.old, Expected::Any | Expected::Seen(None))
+    }
+
     /// Only owner and mode change, so it needs nothing new. The root itself is never replaced.
     pub(super) fn is_in_place(&self) -> bool {
         if self.path.is_empty() {
@@ -419,6 +514,7 @@ pub(super) fn is_live(place: &Place, path: &[u8], node: &Node<u32>, tree: &dyn T
 }
 
 /// Which side could not be read.
+#[derive(Debug)]
 pub(super) enum Unread {
     Live(std::io::Error),
     Tree(Error),
@@ -456,7 +552,7 @@ impl Staged for Import<'_> {
     fn lock(&mut self) -> Result<Record> {
         self.cx.check()?;
         match self.conflicts()? {
-            none if none.is_empty() => Ok(Record::default()),
+            none if none.is_empty() => Plan::remember(&self.steps, self.cx.op_dir).map(|()| Record::default()),
             conflicts => Err(changed(conflicts)),
         }
     }

@@ -270,7 +270,8 @@ impl Handler for Files {
         if decision != Decision::Commit {
             return import::sweep(root, change.op).map(|()| Recovered::Aborted);
         }
-        let plan = Plan::new(self, change, cx)?;
+        let mut plan = Plan::new(self, change, cx)?;
+        plan.recall(cx.op_dir)?;
         plan.put_back(root, change)?;
         import::sweep(root, change.op)?;
         Import::stage(self, plan, change, cx)?.apply().map(Recovered::Committed)

@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, FileType, Mode, RenameFlags, openat, renameat_with, un
 use rustix::io::Errno;
 
 use super::export::shown;
-use super::import::{Expected, Import, Step, Unread, is_node, own};
+use super::import::{Expected, Import, Stamp, Step, Unread, is_node, own};
 use super::listing::{Kind, Node, Owned};
 use super::place::{FOLDER, Place, bits, look, open_file};
 use crate::failpoint::point;
@@ -104,6 +104,7 @@ impl Import<'_> {
         let now = Owned { mode: bits(&stat), user: stat.st_uid, group: stat.st_gid };
         let expected = match &step.old {
             Expected::Any => true,
+            Expected::Seen(seen) => *seen == Some(Stamp::of(&stat)),
             Expected::Nothing => false,
             Expected::Is(node) => node.owned.is_none_or(|owned| owned == now),
         };
@@ -118,6 +119,7 @@ impl Import<'_> {
     fn remove(&self, step: &Step, folder: &OwnedFd, name: &[u8]) -> Result<Swapped, Unread> {
         match look(folder, name)? {
             None => Ok(Swapped::Done),
+            Some(_) if matches!(step.old, Expected::Nothing) => Ok(Swapped::Stays("came meanwhile and stays")),
             Some(found) if found.kind() == FileType::Directory => self.remove_folder(step, folder, name),
             Some(_) => self.take_out(step, folder, name),
         }
@@ -154,7 +156,7 @@ impl Import<'_> {
         let there = look(folder, name)?;
         let is_folder = there.as_ref().is_some_and(|found| found.kind() == FileType::Directory);
         match (&there, &step.old) {
-            (Some(_), Expected::Nothing) | (None, Expected::Is(_)) => {
+            (Some(_), Expected::Nothing | Expected::Seen(None)) | (None, Expected::Is(_) | Expected::Seen(Some(_))) => {
                 return Ok(Swapped::Stays("was changed meanwhile and stays"));
             }
             // a folder can only go once it is empty
@@ -165,6 +167,7 @@ impl Import<'_> {
             (None, _) => return insert(staging, staged, folder, name),
             (Some(_), _) => {}
         }
+        let ours = Stamp::at(staging, staged.as_bytes())?;
         match renameat_with(staging, staged, folder, name, RenameFlags::EXCHANGE) {
             Ok(()) => {}
             Err(Errno::NOENT) => return Ok(Swapped::Stays("was removed meanwhile and stays so")),
@@ -174,7 +177,7 @@ impl Import<'_> {
             discard(staging, staged)?;
             return Ok(Swapped::Done);
         }
-        exchange_back(staging, staged, folder, name)?;
+        exchange_back(staging, staged, folder, name, ours)?;
         Ok(Swapped::Stays("was changed meanwhile and stays"))
     }
 
@@ -188,6 +191,7 @@ impl Step {
     fn expects(&self, folder: &OwnedFd, name: &[u8], change: &Change<'_>) -> Result<bool, Unread> {
         match (&self.old, change.base) {
             (Expected::Any, _) => Ok(true),
+            (Expected::Seen(seen), _) => Ok(Stamp::at(folder, name)? == *seen),
             (Expected::Is(node), Some(base)) => is_node(folder, name, node, base.tree),
             (Expected::Nothing | Expected::Is(_), _) => Ok(false),
         }
@@ -204,7 +208,7 @@ impl Step {
             let (Some(new), true) = (&self.new, look(staging, staged.as_bytes())?.is_some()) else { return Ok(()) };
             let exchanged = !is_node(staging, staged.as_bytes(), new, next)? && is_node(&folder, name, new, next)?;
             match exchanged && !self.expects(staging, staged.as_bytes(), change)? {
-                true => exchange_back(staging, &staged, &folder, name),
+                true => exchange_back(staging, &staged, &folder, name, Stamp::at(&folder, name)?),
                 false => Ok(()),
             }
         };
@@ -220,12 +224,26 @@ fn return_out(staging: &OwnedFd, out: &str, folder: &OwnedFd, name: &[u8]) -> Re
     }
 }
 
-fn exchange_back(staging: &OwnedFd, staged: &str, folder: &OwnedFd, name: &[u8]) -> Result<(), Unread> {
-    match renameat_with(staging, staged, folder, name, RenameFlags::EXCHANGE) {
-        // the application removed ours already, so the one that came out is gone too
-        Err(Errno::NOENT) => Ok(()),
-        other => Ok(other?),
+/// Puts what came out in its place again, where `ours` stands. Where something else comes out in turn the application has
+/// replaced ours, and that is its last value: it goes back, and so on.
+fn exchange_back(
+    staging: &OwnedFd, staged: &str, folder: &OwnedFd, name: &[u8], ours: Option<Stamp>,
+) -> Result<(), Unread> {
+    const TRIES: usize = 100;
+    let mut there = ours;
+    for _ in 0..TRIES {
+        let put = Stamp::at(staging, staged.as_bytes())?;
+        match renameat_with(staging, staged, folder, name, RenameFlags::EXCHANGE) {
+            // the application removed ours already, so the one that came out is gone too
+            Err(Errno::NOENT) => return Ok(()),
+            other => other?,
+        }
+        if Stamp::at(staging, staged.as_bytes())? == there {
+            return Ok(());
+        }
+        there = put;
     }
+    Ok(())
 }
 
 fn is_folder(node: &Node<u32>) -> bool {
@@ -257,5 +275,35 @@ fn failed(place: &Place, step: &Step, error: Unread) -> Error {
     match error {
         Unread::Live(error) => Error::io("replace", place.full(&step.path))(error),
         Unread::Tree(error) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::place::open_folder;
+    use super::*;
+
+    /// The application replaces its file twice: before the exchange, and again before it is taken back.
+    #[test]
+    fn what_is_put_back_is_the_last_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("ours"), "ours").unwrap();
+        let Some(open) = open_folder(folder.path()).unwrap() else { panic!("a folder") };
+        let ours = Stamp::at(&open, b"ours").unwrap();
+        let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+        for (live, out, left) in [("ours", "first", "ours"), ("second", "first", "first")] {
+            std::fs::write(path("out"), out).unwrap();
+            match live {
+                "ours" => std::fs::rename(path("ours"), path("live")).unwrap(),
+                _ => std::fs::write(path("live"), live).unwrap(),
+            }
+            exchange_back(&open, "out", &open, b"live", ours.clone()).unwrap();
+            assert_eq!(read("live"), if live == "ours" { out } else { live });
+            assert_eq!(read("out"), left);
+        }
+        std::fs::remove_file(path("live")).unwrap();
+        exchange_back(&open, "out", &open, b"live", ours).unwrap();
+        assert!(!path("live").exists(), "what the application removed stays so");
     }
 }
