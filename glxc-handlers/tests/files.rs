@@ -599,6 +599,27 @@ fn what_comes_after_it_was_staged_is_not_replaced() {
     assert_eq!(entries(&world.export()), entries(&next));
 }
 
+/// What a state that is only pushed finds live is exported once, under its own names: before it is replaced, or by the first pull.
+#[test]
+fn what_is_live_before_the_first_push_of_code_is_exported() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new(Direction::Push);
+    assert!(world.export().files().is_empty(), "no folder is no file");
+    ["index.php", "lib/a b.php", "bin/run", ".git/config"].iter().for_each(|name| world.write(name, name));
+    own(&world.path("bin/run"), 0o755, 0, 0);
+    symlink("/etc/shadow", world.path("link")).unwrap();
+    let (tree, exported) = world.try_export(None).unwrap();
+    let files: Vec<_> =
+        tree.files().iter().map(|(path, (mode, bytes))| (path.to_string(), *mode, bytes.len())).collect();
+    let wanted = [("bin/run", Mode::Executable, 7), ("index.php", Mode::File, 9), ("lib/a b.php", Mode::File, 11)];
+    assert_eq!(files, wanted.map(|(path, mode, length)| (path.to_owned(), mode, length)));
+    assert!(exported.notes.len() == 1 && exported.notes[0].contains("2 files") && exported.notes[0].contains("link"));
+    world.import(Some(&tree), &tree).unwrap();
+    assert!(world.path("link").is_symlink());
+}
+
 /// A recovery finishes what was decided, and does not touch what was written since.
 #[test]
 fn a_recovery_replaces_only_what_was_there() {

@@ -10,7 +10,7 @@ use rustix::fs::{FileType, Stat};
 use super::accounts::Accounts;
 use super::listing::{ATTRIBUTES, ENTRIES, FILES, header, known};
 use super::names::{encode_siblings, encode_target};
-use super::place::{Found, Place, bits, list, open_file, target};
+use super::place::{Found, Place, bits, list, look, open_file, target};
 use super::{ATTRIBUTES_TEXT, Settings};
 use crate::rows::{Limits, Writer};
 use crate::{Cx, Error, Mode, Result, Sink, StatePath};
@@ -137,16 +137,7 @@ impl Export<'_> {
         let before = rustix::fs::fstat(&file).map_err(|e| failed()(e.into()))?;
         self.note_attributes(&file, path)?;
         self.sink.begin(&known(&format!("{FILES}{encoded}"))?, Mode::File)?;
-        let mut chunk = vec![0; 128 << 10];
-        loop {
-            self.cx.check()?;
-            let length = file.read(&mut chunk).map_err(failed())?;
-            if length == 0 {
-                break;
-            }
-            self.sink.write(&chunk[..length])?;
-        }
-        self.sink.end()?;
+        copy(&mut file, self.sink, self.cx)?.map_err(failed())?;
         let after = rustix::fs::fstat(&file).map_err(|e| failed()(e.into()))?;
         let version = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec);
         if version(&before) != version(&after) {
@@ -181,6 +172,50 @@ impl Export<'_> {
         }
         Ok(())
     }
+}
+
+/// Copies a file into the one that was begun, and ends it. The inner error is one of reading.
+fn copy(file: &mut File, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<std::io::Result<()>> {
+    let mut chunk = vec![0; 128 << 10];
+    loop {
+        cx.check()?;
+        match file.read(&mut chunk) {
+            Ok(0) => return sink.end().map(Ok),
+            Ok(length) => sink.write(&chunk[..length])?,
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+}
+
+/// Writes the plain files beneath a root under their own names and with git's modes, as a state has them that is only pushed.
+/// What such a state does not hold, in a line.
+pub(super) fn export_literal(
+    settings: &Settings, place: &Place, sink: &mut dyn Sink, cx: &Cx<'_>,
+) -> Result<Vec<String>> {
+    let is_git = |path: &[u8]| path.split(|b| *b == b'/').any(|name| name.eq_ignore_ascii_case(b".git"));
+    let mut left = Names::default();
+    let mut paths = walk(settings, place, cx)?;
+    paths.sort();
+    for path in paths {
+        let failed = || Error::io("read", place.full(&path));
+        let Some((folder, name)) = place.parent(&path)? else { continue };
+        let Some(found) = look(&folder, name).map_err(failed())? else { continue };
+        if found.kind() == FileType::Directory {
+            continue;
+        }
+        let file = match found.kind() {
+            FileType::RegularFile if !is_git(&path) => open_file(&folder, name).map_err(failed())?,
+            _ => None,
+        };
+        let (Some(mut file), Ok(state_path)) = (file, StatePath::new(&path)) else {
+            left.add(&path);
+            continue;
+        };
+        let mode = if bits(&found.stat) & 0o100 == 0 { Mode::File } else { Mode::Executable };
+        sink.begin(&state_path, mode)?;
+        copy(&mut file, sink, cx)?.map_err(failed())?;
+    }
+    Ok(left.note("are links, no plain files or git's own, which this state does not hold").into_iter().collect())
 }
 
 /// A name in a folder as a path.

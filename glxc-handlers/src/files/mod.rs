@@ -237,7 +237,11 @@ impl Handler for Files {
                 let notes = export::export(&self.settings, &place, &mut Accounts::read(&self.etc)?, sink, cx)?;
                 Ok(Exported { fingerprint, notes })
             }),
-            (Direction::Push, None) => Ok(Exported::default()),
+            (Direction::Push, None) => self.place().and_then(|place| {
+                let Some(place) = place else { return Ok(Exported::default()) };
+                let notes = export::export_literal(&self.settings, &place, sink, cx)?;
+                Ok(Exported { fingerprint: None, notes })
+            }),
             (Direction::Push, Some(base)) => self.drift(base.tree, cx).and_then(|notes| {
                 base.tree.entries().iter().try_for_each(|entry| sink.keep(&entry.path))?;
                 Ok(Exported { fingerprint: None, notes })
