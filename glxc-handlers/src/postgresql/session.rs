@@ -330,8 +330,8 @@ pub(super) fn wait(target: &Target, cx: &Cx<'_>) -> Result<()> {
         };
         match cx.check() {
             Err(Error::Timeout { .. }) => {
-                tracing::debug!(%error, "the server did not answer");
-                return Err(Error::Timeout { what: "PostgreSQL".into(), after: start.elapsed() });
+                let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                return Err(Error::Timeout { what: format!("PostgreSQL ({cause})"), after: start.elapsed() });
             }
             other => other?,
         }
