@@ -3,7 +3,7 @@
 #
 #     scripts/mutants.sh [WORD]     (root; needs what `make test` needs; only the guards whose names have the word)
 source "$(dirname "$0")/common.sh"
-STEPS=1
+STEPS=2
 need_root mutants
 need_rust
 WORD=${1:-}
@@ -47,6 +47,11 @@ mutant() {
     cp "$COPY/original" "$file"
 }
 
+step "the tests with all guards on"
+for tests in postgresql schema files "transport durable" "transport states" "transport faults"; do
+    $tests >"$COPY/log" 2>&1 || { cat "$COPY/log" >&2; fail "$tests: red already"; }
+done
+
 step "switch off one guard at a time"
 P=glxc-handlers/src/postgresql
 F=glxc-handlers/src/files
@@ -65,6 +70,16 @@ mutant "foreign keys: parents that are not there" $P/foreign_keys.rs \
 mutant "foreign keys: children that are left" $P/foreign_keys.rs \
     '            check_parent(session, model, key, child, (parent, old))?;' '            let _ = (child, old);' \
     postgresql differential
+mutant "live is what was staged over" $P/load.rs 'if There::of(&mut live)? != self.there {' 'if false {' postgresql load
+mutant "nobody came in before the new name" $P/load.rs 'now.is_none_or(|now| now == visits)' \
+    'now.is_none_or(|now| now == visits) || true' postgresql load
+mutant "commits are durable" $P/session.rs '    ("synchronous_commit", "on"),
+' '' postgresql load
+mutant "changed rows stay the same rows" $P/apply.rs 'if table.hash_partitioned_by_enum {' 'if true {' postgresql differential
+mutant "files that came since a crash" $F/mod.rs '        plan.recall(cx.op_dir)?;' \
+    '        if false { plan.recall(cx.op_dir)?; }' files
+mutant "files that are written while they are replaced" $F/swap.rs \
+    '(Expected::Seen(seen), _) => Ok(Stamp::at(folder, name)? == *seen),' '(Expected::Seen(_), _) => Ok(true),' files
 mutant "triggers stay quiet" $P/differential.rs ' SET LOCAL session_replication_role = replica; \' ' \' postgresql differential
 mutant "the scratch database: no rights" $P/schema/scratch.rs ' SECURITY DEFINER
 ' '
