@@ -19,6 +19,7 @@ pub(super) fn export(target: &Target, name: &str, sink: &mut dyn Sink, cx: &Cx<'
     let (mut session, mut model) = snapshot::open(target, name, cx)?;
     let _watch = Watch::new(&session, cx);
     let ruled = notes(&model, &target.rules);
+    let members = changed_members(&mut session)?;
     leave_out(&mut model, &target.rules)?;
     refuse_what_is_not_kept(&mut session, &model, &target.rules)?;
     let attributes = StatePath::new(".gitattributes").map_err(Error::carrier("name the attributes"))?;
@@ -31,8 +32,19 @@ pub(super) fn export(target: &Target, name: &str, sink: &mut dyn Sink, cx: &Cx<'
     }
     sequences::write(&mut session, &model, &target.rules, sink)?;
     session.run("end the transaction", "COMMIT")?;
-    let notes = model.notes.into_iter().chain(ruled).collect();
+    let notes = model.notes.into_iter().chain(ruled).chain(members).collect();
     Ok(Exported { fingerprint: Some(fingerprint), notes })
+}
+
+/// What is not kept, since an extension brings its own, in a line.
+fn changed_members(session: &mut Session) -> Result<Option<String>> {
+    const NAMED: usize = 10;
+    let changed = session.column("look into the extensions", include_str!("changed_members.sql"))?;
+    let more = changed.len().saturating_sub(NAMED);
+    let names = changed.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    let line = format!("changed on objects of extensions, which come back as the extension makes them: {names}{more}");
+    Ok((!changed.is_empty()).then_some(line))
 }
 
 fn write_rows(

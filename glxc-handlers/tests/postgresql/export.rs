@@ -178,3 +178,26 @@ fn what_would_be_lost_is_refused() {
     let error = shop.try_export().unwrap_err();
     assert!(matches!(&error, Error::Unsupported { what } if what.contains("large object")), "{}", chain(&error));
 }
+
+/// What is changed on an extension's own objects can not be kept, and is told.
+#[test]
+fn changed_members_of_extensions_are_told() {
+    let Some(shop) = Subject::of("members", "CREATE EXTENSION hstore; CREATE EXTENSION citext") else { return };
+    let told = || shop.try_export().unwrap().1.notes;
+    assert_eq!(told(), Vec::<String>::new(), "nothing is changed yet");
+    shop.run(
+        "CREATE OR REPLACE FUNCTION akeys(hstore) RETURNS text[] LANGUAGE sql AS 'SELECT NULL::text[]'; \
+         COMMENT ON FUNCTION avals(hstore) IS 'mine'; CREATE TABLE part (a int); ALTER EXTENSION citext ADD TABLE part",
+    );
+    shop.run("CREATE INDEX mine ON part (a); ALTER TABLE part ADD COLUMN b int, ADD CONSTRAINT positive CHECK (a > 0)");
+    let notes = told();
+    let wanted = [
+        "function public.akeys(public.hstore)",
+        "comment on function public.avals(public.hstore)",
+        "index public.mine",
+        "table column public.part.b",
+        "table constraint positive on public.part",
+    ];
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    wanted.iter().for_each(|name| assert!(notes[0].contains(name), "{name} in {notes:?}"));
+}
