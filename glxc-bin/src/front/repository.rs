@@ -87,13 +87,14 @@ impl Repository {
             .map_err(|error| error.hint(format!("correct it, commit, then push again (commit {})", commit.short())))
     }
 
-    /// Whether a commit is here and reachable from a ref, so that it is not lost.
-    pub(super) fn keeps(&self, commit: &ObjectId) -> Result<bool> {
-        if self.git.optional(&["cat-file", "-e", commit.as_str()]).is_ok_and(|found| found.is_some()) {
-            let refs = self.git.output(&["for-each-ref", "--count=1", "--contains", commit.as_str()])?;
-            return Ok(!refs.is_empty());
-        }
-        Ok(false)
+    /// Whether a commit or a tag is here and reachable from a ref, so that it is not lost.
+    pub(super) fn keeps(&self, object: &ObjectId) -> Result<bool> {
+        let object = object.as_str();
+        let Ok(kind) = self.git.output(&["cat-file", "-t", object]) else { return Ok(false) };
+        // That a commit is reachable says nothing of the tag that names it.
+        let how = if kind.trim_ascii() == b"commit" { "--contains" } else { "--points-at" };
+        let refs = self.git.output(&["for-each-ref", "--count=1", how, object])?;
+        Ok(!refs.is_empty())
     }
 }
 

@@ -84,14 +84,15 @@ fn run(program: &Path, arguments: &[OsString], registry: Registry) -> Result<Exi
         (_, ["attend"]) => attend(registry),
         (_, ["main"]) => main_commit(&open(registry)?),
         (_, ["config"]) => show(&open(registry)?, &["show", "HEAD:glxc.toml"]),
+        (_, ["export"]) => export(&open(registry)?),
         (_, ["bundle"]) => bundle(&open(registry)?),
         (_, ["bound", ..]) => bound(&arguments[1..]),
         (_, ["shell", terminal]) => shell::shell(terminal),
         (_, ["version"]) => done(writeln!(stdout(), "glxc {}", env!("CARGO_PKG_VERSION"))?),
-        _ => {
-            Err("usage: glxc git-remote-command upload-pack|receive-pack, recover, main, config, bundle, version"
-                .into())
-        }
+        _ => Err(
+            "usage: glxc git-remote-command upload-pack|receive-pack, recover, main, config, export, bundle, version"
+                .into(),
+        ),
     }
 }
 
@@ -239,12 +240,25 @@ fn show(repository: &StateRepository, arguments: &[&str]) -> Result<ExitCode> {
     done(stdout().write_all(&repository.git().output(arguments)?)?)
 }
 
-/// Everything that is live as a git bundle, for whoever destroys the container.
+/// Exports what is live, and prints every branch and tag with its object, as `git show-ref` does. Nothing where nothing
+/// was pushed yet.
+fn export(repository: &StateRepository) -> Result<ExitCode> {
+    if repository.branch()?.is_none() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    match repository.export() {
+        Ok(_) => {}
+        Err(glxc_transport::Error::Unborn { .. }) => return Ok(ExitCode::SUCCESS),
+        Err(error) => return Err(error.into()),
+    }
+    show(repository, &["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags"])
+}
+
+/// Every branch and tag as a git bundle, for whoever destroys the container: a push that replaced live data left what
+/// it replaced in a branch.
 fn bundle(repository: &StateRepository) -> Result<ExitCode> {
-    repository.export()?;
-    let branch = repository.branch()?.ok_or("no branch is bound")?;
     let mut git = repository.git().command();
-    Ok(exit_code(git.args(["bundle", "create", "--quiet", "-", "HEAD", &branch]).status()?))
+    Ok(exit_code(git.args(["bundle", "create", "--quiet", "-", "--branches", "--tags", "HEAD"]).status()?))
 }
 
 const UNIT: &str = "[Unit]
