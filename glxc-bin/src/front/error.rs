@@ -64,15 +64,25 @@ impl Error {
         Error::new(exit, "can not write to standard output").because(&error)
     }
 
+    /// The message with its causes, where it is a part of another message.
+    pub(super) fn on_a_line(&self) -> String {
+        [&self.message].into_iter().chain(&self.causes).map(String::as_str).collect::<Vec<_>>().join(": ")
+    }
+
+    /// The lines that the user sees.
+    pub(super) fn shown(&self) -> String {
+        let mut text = format!("error: {}\n", self.message);
+        self.causes.iter().for_each(|cause| text.push_str(&format!("  because: {cause}\n")));
+        self.hint.iter().for_each(|hint| text.push_str(&format!("hint: {hint}\n")));
+        escaped(&text)
+    }
+
     /// Tells the user. Nothing is left to do where that fails.
     pub(super) fn show(&self) {
         if self.exit == Exit::BrokenPipe {
             return;
         }
-        let mut text = format!("error: {}\n", self.message);
-        self.causes.iter().for_each(|cause| text.push_str(&format!("  because: {cause}\n")));
-        self.hint.iter().for_each(|hint| text.push_str(&format!("hint: {hint}\n")));
-        let _ = io::stderr().write_all(escaped(&text).as_bytes());
+        let _ = io::stderr().write_all(self.shown().as_bytes());
     }
 }
 

@@ -146,7 +146,7 @@ impl Push<'_> {
             },
         };
         if let (0, Some(commit)) = (outcome.code, &outcome.accepted) {
-            self.conclude(keeper, &container, &self.repository.config_of(commit)?)?;
+            self.conclude(keeper, &container, &self.repository.config_of(commit)?);
         }
         Ok(outcome.code)
     }
@@ -168,7 +168,16 @@ impl Push<'_> {
         // Taken where it was sent to the receive-pack, which answers to git from then on.
         let mut waiting = Some(commands);
         let created = match self.create_container(keeper, waiting.as_ref()) {
-            Ok(container) => self.receive(keeper, &container, &mut waiting).map(|outcome| (container, outcome)),
+            Ok(container) => {
+                let outcome = self.receive(keeper, &container, &mut waiting);
+                if !matches!(&outcome, Ok(Outcome { code: 0, accepted: Some(_) })) {
+                    let name = self.name;
+                    say(&format!(
+                        "hint: container `{name}` stays; look into it with `glxc shell {name}`, correct, commit, push again"
+                    ));
+                }
+                outcome.map(|outcome| (container, outcome))
+            }
             Err(error) => Err(error),
         };
         if let (Err(error), Some(commands)) = (&created, waiting) {
@@ -258,16 +267,18 @@ impl Push<'_> {
         Ok(None)
     }
 
-    /// What follows a push that was accepted.
-    fn conclude(&self, keeper: &mut Keeper, container: &Container, config: &Config) -> Result<()> {
+    /// What follows a push that was accepted. Nothing of it can decline the push any more, so a failure is told only.
+    fn conclude(&self, keeper: &mut Keeper, container: &Container, config: &Config) {
         let limits = limits_of(config);
-        if limits != container.limits {
-            keeper.container(&Request::SetLimits { name: self.name.clone(), limits })?;
+        if limits != container.limits
+            && let Err(error) = keeper.container(&Request::SetLimits { name: self.name.clone(), limits })
+        {
+            let why = Error::from(error).on_a_line();
+            say(&format!("warning: the push is done, but the limits of `{}` could not be set: {why}", self.name));
         }
         if let Some(url) = url_of(container, config) {
             say(&url);
         }
-        Ok(())
     }
 }
 
