@@ -47,9 +47,12 @@ impl Keeper {
         }
         let program = sealed(&load(KEEPER, "keeper")?)
             .map_err(|error| Error::new(Exit::Failed, "can not put the keeper into memory").because(&error))?;
-        let mut child = Process::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
-            .env_clear()
-            .current_dir("/")
+        Keeper::run_as(Process::new(format!("/proc/self/fd/{}", program.as_raw_fd())).env_clear().current_dir("/"))
+    }
+
+    /// Runs the keeper and exchanges the first words with it.
+    fn run_as(command: &mut Process) -> Result<Self> {
+        let mut child = command
             .process_group(0) // A ctrl-C is for this program, which tells the keeper what it means.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -60,9 +63,12 @@ impl Keeper {
         let (Some(stdin), Some(stdout), Some(stderr)) = streams else {
             unreachable!("all three were asked for");
         };
-        let child = Reaper { child, messages: Some(thread::spawn(move || show_messages(stderr))) };
-        let client = Client::connect(Patient::new(stdout, PATIENCE), stdin)?;
-        Ok(Keeper { client, _child: child, environment: Vec::new() })
+        let mut child = Reaper { child, messages: Some(thread::spawn(move || show_messages(stderr))) };
+        match Client::connect(Patient::new(stdout, PATIENCE), stdin) {
+            Ok(client) => Ok(Keeper { client, _child: child, environment: Vec::new() }),
+            // Both streams are closed: where it never began, it has ended and said why.
+            Err(error) => Err(child.wait().map_or_else(|| error.into(), |said| not_linked(&said))),
+        }
     }
 
     /// What programs in the container get told.
@@ -224,23 +230,57 @@ impl Program<'_> {
 #[derive(Debug)]
 struct Reaper {
     child: Child,
-    messages: Option<JoinHandle<()>>,
+    messages: Option<JoinHandle<Option<String>>>,
+}
+
+impl Reaper {
+    /// What it said where it could not even be linked.
+    fn wait(&mut self) -> Option<String> {
+        let _ = self.child.wait();
+        self.messages.take().and_then(|messages| messages.join().ok().flatten())
+    }
 }
 
 impl Drop for Reaper {
     fn drop(&mut self) {
-        let _ = self.child.wait();
-        let _ = self.messages.take().map(JoinHandle::join);
+        self.wait();
     }
 }
 
-fn show_messages(mut stderr: ChildStderr) {
+/// How the line of the dynamic linker (ld.so) goes on after the program's name, with the library.
+const NOT_LINKED: &str = ": error while loading shared libraries: ";
+
+/// Shows the keeper's messages. The line of the dynamic linker is held back, for a better one.
+fn show_messages(mut stderr: ChildStderr) -> Option<String> {
     let mut lines = Lines::default();
+    let mut held = None;
+    let mut show = |text: String| {
+        for line in text.split_inclusive('\n') {
+            match line.split_once(NOT_LINKED) {
+                Some((_, library)) if held.is_none() => held = Some(library.trim_end().to_owned()),
+                _ => drop(io::stderr().write_all(line.as_bytes())),
+            }
+        }
+    };
     let mut chunk = [0; 4096];
     while let Ok(count @ 1..) = stderr.read(&mut chunk) {
-        let _ = io::stderr().write_all(lines.feed(&chunk[..count]).as_bytes());
+        show(lines.feed(&chunk[..count]));
     }
-    let _ = io::stderr().write_all(lines.finish().as_bytes());
+    show(lines.finish());
+    held
+}
+
+/// The packages that the machine of the containers needs.
+const PACKAGES: &str = "lxc uidmap mmdebstrap iproute2 bridge-utils iptables dnsmasq-base ca-certificates";
+
+/// The keeper needs a library that is not there: `LIBRARY: WHY`.
+fn not_linked(said: &str) -> Error {
+    let (library, why) = said.split_once(": ").unwrap_or((said, "it can not be loaded"));
+    let error = match library.starts_with("liblxc.so") {
+        true => Error::new(Exit::Failed, "LXC is not installed: its library liblxc is missing on this machine"),
+        false => Error::new(Exit::Failed, format!("the keeper can not run without the library {library}: {why}")),
+    };
+    error.hint(format!("`apt-get install {PACKAGES}` installs what containers need"))
 }
 
 /// Whether the parts are inside this program, so that a copy of it works anywhere.
@@ -278,4 +318,33 @@ fn sealed(program: &[u8]) -> io::Result<File> {
     file.write_all(program)?;
     fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started(script: &str) -> Error {
+        Keeper::run_as(Process::new("sh").args(["-c", script])).unwrap_err()
+    }
+
+    #[test]
+    fn a_missing_library_is_named_with_what_installs_it() {
+        // What ld.so prints, and its exit code.
+        let linker = |library: &str| {
+            let line = format!("3: error while loading shared libraries: {library}: cannot open shared object file");
+            started(&format!("echo '{line}: No such file or directory' >&2; exit 127"))
+        };
+        let error = linker("liblxc.so.1");
+        assert_eq!(error.message, "LXC is not installed: its library liblxc is missing on this machine");
+        assert!(error.shown().contains("hint: `apt-get install lxc uidmap "), "{}", error.shown());
+        let error = linker("libcap.so.2");
+        assert!(error.message.contains("without the library libcap.so.2: cannot open"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_keeper_that_ends_at_once_is_no_missing_library() {
+        let error = started("exec cat >/dev/null 2>&1");
+        assert!(!error.shown().contains("apt-get"), "{}", error.shown());
+    }
 }

@@ -52,7 +52,8 @@ fn code_and_hint(error: &Error) -> (Code, Option<String>) {
         Error::Missing { package, .. } => {
             (Code::Missing, Some(format!("install the package {package} on the machine of the containers")))
         }
-        Error::Bridge { .. } => (Code::Network, None),
+        // What is missing to make the bridge is the next step.
+        Error::Bridge { source, .. } => (Code::Network, code_and_hint(source).1),
         Error::Subnet { .. } => (Code::Network, hint("set another `subnet` under [network] in /etc/glxc/host.toml")),
         Error::NoIds { .. } => (Code::Exhausted, hint("see /etc/subuid and /etc/subgid")),
         Error::NoAddress { .. } => (Code::Exhausted, hint("destroy a container that is not needed")),
@@ -73,6 +74,9 @@ mod tests {
         let failure = of(Error::Bridge { bridge: "br0".into(), source: Box::new(inner) });
         assert_eq!((failure.code, failure.message.as_str()), (Code::Network, "the bridge br0 can not be used"));
         assert_eq!(failure.causes, ["ip is not installed"]);
+        assert_eq!(failure.hint.as_deref(), Some("install the package iproute2 on the machine of the containers"));
+        let taken = glxc_lxc::Error::Value { field: "x", value: "y".into(), reason: "z" };
+        assert_eq!(of(Error::Bridge { bridge: "br0".into(), source: Box::new(taken) }).hint, None);
     }
 
     #[test]
