@@ -170,9 +170,9 @@ fn read_memory(table: &Options, reader: &mut OptionsReader<'_>) -> Result<Option
         _ => None,
     };
     let bytes = shift.and_then(|shift| number.parse::<u64>().ok()?.checked_mul(1 << shift));
-    match bytes.filter(|bytes| (16 << 20..=64 << 40).contains(bytes)) {
+    match bytes.filter(|bytes| (64 << 20..=64 << 40).contains(bytes)) {
         Some(bytes) => Ok(Some(bytes)),
-        None => Err(wrong(table, "memory", "must be a size like `512M` or `2G`, at least 16M")),
+        None => Err(wrong(table, "memory", "must be a size like `512M` or `2G`, at least 64M")),
     }
 }
 
@@ -406,6 +406,11 @@ mod tests {
             let text = format!("[container]\nmemory = \"{memory}\"\n");
             assert!(error(&text).starts_with("glxc.toml:2: `memory`: "), "{memory:?}");
         }
+        // The keeper takes no less.
+        let memory = |text: &str| Config::parse(&format!("[container]\nmemory = \"{text}\"\n"));
+        assert_eq!(memory("64M").unwrap().container.memory, Some(64 << 20));
+        let least = "glxc.toml:2: `memory`: must be a size like `512M` or `2G`, at least 64M";
+        assert_eq!(memory("63M").unwrap_err().to_string(), least);
         assert!(error("[url]\npath = \"/\\u001b[2J\"\n").starts_with("glxc.toml:2: `path`"));
     }
 
