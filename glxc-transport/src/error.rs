@@ -139,11 +139,46 @@ impl Error {
                 let file = path.join(file.as_bytes()).unwrap_or(file);
                 error(glxc_handlers::Error::Input { file, line, message, source })
             }
+            glxc_handlers::Error::Violation { message, source } if begins_with_place(&message) => {
+                error(glxc_handlers::Error::Violation { message: format!("{path}/{message}"), source })
+            }
             source => error(source),
         }
     }
 
     pub(crate) fn git(command: &str, message: impl Into<String>) -> Self {
         Error::Git { command: command.into(), message: message.into() }
+    }
+}
+
+/// Whether a message begins with a file beneath the folder of a state and a line: `data/x/rows.tsv:2: `. Names and
+/// values of rows, with which others begin, do not look like that.
+fn begins_with_place(message: &str) -> bool {
+    let Some((place, _)) = message.split_once(": ") else { return false };
+    let Some((file, line)) = place.rsplit_once(':') else { return false };
+    let is_file = file.contains('/') && !file.contains(|c: char| c == '=' || c.is_whitespace());
+    is_file && !line.is_empty() && line.bytes().all(|b| b.is_ascii_digit()) && StatePath::new(file).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_named_from_the_top() {
+        let shown = |source: glxc_handlers::Error| {
+            let path = StatePath::new("data/app").unwrap();
+            std::error::Error::source(&Error::files("app", &path, "import")(source)).unwrap().to_string()
+        };
+        let violation =
+            |message: &str| shown(glxc_handlers::Error::Violation { message: message.into(), source: None });
+        let placed = "data/public.payment/rows.tsv:2: public.payment: order_id=9 is not in public.orders";
+        assert_eq!(violation(placed), format!("data/app/{placed}"));
+        for other in ["public.orders id=a/b:2: x", "public.orders: refused", "1/2 of it:x: y", "a/b:: c", "a/b c:1: d"]
+        {
+            assert_eq!(violation(other), other);
+        }
+        let file = StatePath::new("schema/x.sql").unwrap();
+        assert_eq!(shown(glxc_handlers::Error::input(&file, 3, "no")), "data/app/schema/x.sql:3: no");
     }
 }
