@@ -19,7 +19,7 @@ pub struct Cx<'a> {
     pub deadline: Option<Instant>,
     /// An existing folder for temporary files, removed by the caller after the call, whatever happens.
     pub scratch: &'a Path,
-    /// An existing folder that lives as long as the operation, and survives a crash: bulk that
+    /// An existing folder of this state that lives as long as the operation, and survives a crash: bulk that
     /// [`crate::Handler::recover`] needs goes here, made durable before `lock` returns.
     pub op_dir: &'a Path,
 }

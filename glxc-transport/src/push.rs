@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use glxc_handlers::{
-    Change, Commit, Decision, Description, Differs, Direction, Handler, Live, OpId, Options, Record, Recorded,
+    Change, Commit, Cx, Decision, Description, Differs, Direction, Handler, Live, OpId, Options, Record, Recorded,
     Recovered, Staged, StatePath, Tree, differences, failpoint,
 };
 
@@ -47,6 +47,10 @@ impl Part {
 
     fn is_transactional(&self) -> bool {
         self.handler.caps().commit == Commit::Transactional
+    }
+
+    fn is_compensated(&self) -> bool {
+        self.handler.caps().commit == Commit::Compensated
     }
 
     /// Whether its own commit decides the push.
@@ -369,13 +373,15 @@ impl StateRepository {
     ) -> Result<(), Failed> {
         let cx = operation.cx(self, None);
         let changes: Vec<Change<'_>> = parts.iter().map(|part| part.change(&operation.id)).collect();
+        let folders = parts.iter().map(|part| operation.folder_of(&part.name)).collect::<Result<Vec<_>>>()?;
+        let cxs: Vec<Cx<'_>> = folders.iter().map(|folder| Cx { op_dir: folder, ..cx }).collect();
         let mut staged: Vec<(&Part, Box<dyn Staged + '_>)> = Vec::new();
-        for (part, change) in parts.iter().zip(&changes) {
+        for ((part, change), cx) in parts.iter().zip(&changes).zip(&cxs) {
             self.step(&format!("preparing {}", part.name));
             let _span = tracing::debug_span!("stage", state = part.name).entered();
             Error::point("stage")?;
             let one =
-                part.handler.stage(change, &cx).map_err(Error::files(&part.name, &part.path, "prepare the import"))?;
+                part.handler.stage(change, cx).map_err(Error::files(&part.name, &part.path, "prepare the import"))?;
             Error::point("staged")?;
             let description = self.describe(part, change, one.description(), operation)?;
             self.note(&format!("{}: {}", part.name, description.summary));
@@ -509,9 +515,10 @@ impl StateRepository {
     ) -> Result<bool> {
         let deadline = Instant::now() + self.parts.waits.ready;
         let never = glxc_handlers::Cancel::new();
-        let cx = glxc_handlers::Cx { cancel: &never, ..operation.cx(self, Some(deadline)) };
+        let folder = operation.folder_of(&part.name)?;
+        let cx = Cx { cancel: &never, op_dir: &folder, ..operation.cx(self, Some(deadline)) };
         part.handler.ready(&cx).map_err(Error::state(&part.name, "wait for it"))?;
-        let cx = glxc_handlers::Cx { deadline: None, ..cx };
+        let cx = Cx { deadline: None, ..cx };
         let change = part.change(&operation.id);
         Error::point("recover")?;
         let recovered = part.handler.recover(&change, record, decision, &cx);
@@ -608,6 +615,7 @@ impl StateRepository {
         let parts = self.interrupted_parts(&interrupted)?;
         if !self.settle_parts(&operation, &mut journal, &interrupted, &parts)? {
             self.undo_sysconf(&operation, &interrupted, scripts)?;
+            self.put_back(&operation, &interrupted, &parts)?;
             self.drop_kept(&operation)?;
             journal.clear()?;
             return self.sweep();
@@ -660,13 +668,25 @@ impl StateRepository {
             }
         }
         let decision = if decided { Decision::Commit } else { Decision::Abort };
-        for part in parts.iter().filter(|part| !done.contains(&*part.name)) {
+        for part in parts.iter().filter(|part| !done.contains(&*part.name) && (decided || !part.is_compensated())) {
             self.recover_part(operation, part, record(part).as_ref(), decision)?;
             if decided {
                 journal.add(&Step::Done { state: part.name.clone() })?;
             }
         }
         Ok(decided)
+    }
+
+    /// Puts back what was imported as a whole, with the programs of the configuration before the push: those of the push may
+    /// be what failed. On a container that this push made there are no others, and the next push resumes all the same.
+    fn put_back(&self, operation: &Operation, interrupted: &journal::Interrupted, parts: &[Part]) -> Result<()> {
+        for part in parts.iter().filter(|part| part.is_compensated()) {
+            match self.recover_part(operation, part, None, Decision::Abort) {
+                Err(error) if interrupted.old.is_none() => self.note(&causes(&error)),
+                outcome => drop(outcome?),
+            }
+        }
+        Ok(())
     }
 
     /// On a container that this push made nothing is undone: it stays, and the next push resumes.

@@ -387,6 +387,13 @@ impl Operation {
         }
     }
 
+    /// The folder for what one state keeps of the operation, made where it is missing.
+    pub(crate) fn folder_of(&self, state: &str) -> Result<PathBuf> {
+        let folder = self.folder.join("states").join(state);
+        private_folder(&folder)?;
+        Ok(folder)
+    }
+
     pub(crate) fn scratch(&self) -> &Path {
         &self.scratch
     }

@@ -119,7 +119,7 @@ fn a_kill_after_the_decision_is_finished() {
 
 #[test]
 fn a_recovery_that_is_killed_goes_on() {
-    let undo = ["kv recover", "kv recovered", "up recover", "up recovered", "sysconf undo", "sysconf undone"];
+    let undo = ["kv recover", "kv recovered", "sysconf undo", "sysconf undone", "up recover", "up recovered"];
     let finish = ["kv recover", "kv recovered", "up recover", "up recovered", "sysconf ready"];
     for (first, rest, happened) in [("kv commit", &undo[..], false), ("kv committed", &finish[..], true)] {
         let ready = Ready::new("");
