@@ -182,7 +182,7 @@ impl Kills {
         tally
     }
 
-    /// No table, schema, database, role, file or process of ours is left in the container.
+    /// No schema, database, role, session, prepared transaction, file or ref of ours is left in the container.
     fn assert_nothing_left(&self) {
         let sql = "SELECT nspname FROM pg_namespace WHERE nspname LIKE $$glxc%$$ \
                    UNION ALL SELECT datname FROM pg_database WHERE datname LIKE $$glxc%$$ \
