@@ -91,7 +91,7 @@ fn no_visitor_slips_in_before_the_new_name() {
     let tree = shop.export();
     let Some(visited) = Subject::of("visited", "CREATE TABLE old (id serial)") else { return };
     let (mut written, mut loaded) = (0, 0);
-    for _ in 0..10 {
+    for _ in 0..4 {
         let stop = std::sync::atomic::AtomicBool::new(false);
         let (outcome, rows) = std::thread::scope(|scope| {
             let visitor = scope.spawn(|| {
@@ -110,19 +110,20 @@ fn no_visitor_slips_in_before_the_new_name() {
         match outcome {
             Ok(_) => {
                 assert_eq!(rows, 0, "rows were written, and are gone");
-                loaded += 1;
+                (loaded, written) = (loaded + 1, 0);
                 visited.run("DROP TABLE t; CREATE TABLE old (id serial)");
             }
             Err(error) => {
                 let waited = matches!(error, Error::Changed { .. } | Error::Timeout { .. });
                 assert!(waited, "{}", chain(&error));
-                written += rows;
-                assert_eq!(visited.ask("SELECT count(*) FROM old"), written.to_string());
+                // A write may have been committed to a session that was ended before it heard of it.
+                let live: u32 = visited.ask("SELECT count(*) FROM old").parse().unwrap();
+                assert!(live >= written + rows, "{live} rows of {written} + {rows}");
+                written = live;
             }
         }
-        written = if visited.ask("SELECT count(*) FROM old") == "0" { 0 } else { written };
     }
-    assert!(loaded < 10, "nobody wrote");
+    assert!(loaded < 4, "nobody wrote");
 }
 
 #[test]
