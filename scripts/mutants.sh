@@ -20,6 +20,7 @@ SURVIVED=()
 postgresql() { cargo test --quiet -p glxc-handlers --features postgresql --test postgresql "$@"; }
 schema() { cargo test --quiet -p glxc-handlers --features postgresql --test postgresql_schema "$@"; }
 files() { cargo test --quiet -p glxc-handlers --test files "$@"; }
+script() { cargo test --quiet -p glxc-handlers --test script "$@"; }
 transport() {
     local test=$1
     shift
@@ -55,6 +56,7 @@ done
 step "switch off one guard at a time"
 P=glxc-handlers/src/postgresql
 F=glxc-handlers/src/files
+S=glxc-handlers/src/script
 T=glxc-transport/src
 
 mutant "compare and swap of rows" $P/differential.rs '        conflicts.check()' '        Ok(())' postgresql conformance differential
@@ -92,6 +94,19 @@ mutant "a mark tells that it committed" $P/recover.rs 'session.holds("look for t
     '{ let _ = (sql, session); Ok(false) }' postgresql recover conformance
 mutant "a recovery ends what is prepared" $P/recover.rs '    end_prepared(&mut maintenance, target, op, decision)?;' \
     '' postgresql conformance
+mutant "a script ends with the process that runs it" $S/run.rs 'read -r _ || kill -s KILL 0' 'read -r _' script
+mutant "a script gets nothing of the caller's environment" $S/run.rs '.arg(script).env_clear()' '.arg(script)' script
+mutant "a script is bounded in time" $S/run.rs 'if since.elapsed() > timeout {' 'if since.elapsed() > timeout * 20 {' script
+mutant "no link on the way to what a script left" $S/folder.rs ' | ResolveFlags::NO_SYMLINKS' '' script
+mutant "names that a script gives" $S/folder.rs '            if let Some(why) = unfit(&path) {' \
+    '            if let Some(why) = unfit(&path).filter(|_| false) {' script
+mutant "a failed import puts back what was live" glxc-handlers/src/simple.rs \
+    'self.0.import(&FolderTree::open(&before)?, &Cx { cancel: &never, deadline: None, ..*cx })?;' 'let _ = never;' script
+mutant "attributes are nothing live" glxc-handlers/src/simple.rs \
+    'paths.retain(|path| path.as_bytes() != b".gitattributes");' '' script
+mutant "each state has a folder of the operation" $T/repository.rs '.join("states").join(state)' '.join("states")' \
+    "transport script"
+mutant "the programs before the push put back" $T/push.rs '(decided || !part.is_compensated())' 'true' "transport script"
 mutant "the journal is durable" $T/journal.rs '.and_then(|()| self.file.sync_data())' '' "transport durable"
 mutant "the journal decides" $T/push.rs '            journal.add(&Step::Decided)?;' '' "transport states" together
 mutant "fingerprints end with a push" $T/push.rs '            self.forget_fingerprints(&main)?;' '' "transport states"

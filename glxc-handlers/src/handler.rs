@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::{Cx, Differs, Error, Options, Result, Sink, Tree};
+use crate::{Cx, Differs, Error, Options, Result, Sink, StatePath, Tree};
 
 /// The unit in which live, base and next are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,18 @@ pub enum Snapshot {
     None,
 }
 
+/// Which ways a state goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ways {
+    /// Live becomes files, and files become live.
+    #[default]
+    Both,
+    /// It is only exported: its import changes nothing.
+    Exported,
+    /// It is only imported, without a compare: its export is what base has.
+    Imported,
+}
+
 /// What a handler can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
@@ -48,6 +60,8 @@ pub struct Caps {
     /// Whether it is a database: databases are exported before files, so that an upload that a row names is
     /// there.
     pub database: bool,
+    /// Which ways it goes; the message of a push says what it means that one is missing.
+    pub ways: Ways,
 }
 
 /// Whether the live state can be overwritten without a loss.
@@ -350,10 +364,21 @@ pub enum Direction {
 pub struct Settings {
     /// The name of the state, as in `[state.NAME]`.
     pub state: String,
+    /// Where its files stand in the repository.
+    pub path: StatePath,
+    /// The branch that live state belongs to, where one is bound.
+    pub branch: Option<String>,
     /// Which side is the truth.
     pub direction: Direction,
     /// The handler's own options.
     pub options: Options,
+}
+
+impl Settings {
+    /// Settings of a state that goes both ways, with no branch.
+    pub fn new(state: impl Into<String>, path: StatePath, options: Options) -> Self {
+        Settings { state: state.into(), path, branch: None, direction: Direction::Both, options }
+    }
 }
 
 /// Makes a handler, or refuses its settings.

@@ -31,6 +31,8 @@ mod path;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
 pub mod rows;
+#[cfg(feature = "script")]
+pub mod script;
 mod simple;
 pub mod text;
 mod tree;
@@ -39,7 +41,7 @@ pub use cx::{Cancel, Cx, Progress, Silent};
 pub use error::{Cause, Error, Result};
 pub use handler::{
     Caps, Change, Commit, Committed, Decision, Description, Direction, Exported, Factory, Fingerprint, Handler, Live,
-    OpId, Record, Recorded, Recovered, Registry, Settings, Snapshot, Staged, Unit, describe_files,
+    OpId, Record, Recorded, Recovered, Registry, Settings, Snapshot, Staged, Unit, Ways, describe_files,
 };
 pub use memory::{MemorySink, MemoryTree};
 pub use options::{Options, Reader as OptionsReader, Value, nearest};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     Cancel, Caps, Change, Commit, Committed, ContentId, Cx, Decision, Entry, Error, Exported, Handler, Live, Mode,
-    Record, Recorded, Recovered, Result, Sink, Snapshot, Staged, StatePath, Tree, Unit,
+    Record, Recorded, Recovered, Result, Sink, Snapshot, Staged, StatePath, Tree, Unit, Ways,
 };
 
 /// A kind of live state that is only ever exported and imported as a whole. [`Simple`] makes a [`Handler`] of it.
@@ -59,6 +59,17 @@ pub trait SimpleHandler: Send + Sync + std::fmt::Debug {
         }
     }
 
+    /// Which ways it goes. What is only exported gets no `import`, and what is only imported no `export` and no `live`: a
+    /// failed import of that is answered by importing the recorded files.
+    fn ways(&self) -> Ways {
+        Ways::Both
+    }
+
+    /// What it is that is live, in words; see [`Handler::place`].
+    fn place(&self) -> String {
+        String::new()
+    }
+
     /// Checks pushed files by themselves; they are plain files already. Touches nothing live.
     ///
     /// # Errors
@@ -72,7 +83,8 @@ pub trait SimpleHandler: Send + Sync + std::fmt::Debug {
 /// The [`Handler`] of a [`SimpleHandler`].
 ///
 /// It compares the whole state, imports inside `lock`, and answers a failure or an abort by importing what was live
-/// before, which it keeps in [`Cx::op_dir`]. (A state that was absent before is imported as one without files.)
+/// before, which it keeps in [`Cx::op_dir`]. (A state that was absent before is imported as one without files.) A file
+/// `.gitattributes` is not compared: it says nothing of what is live.
 #[derive(Debug)]
 pub struct Simple<T>(T);
 
@@ -94,8 +106,15 @@ impl<T: SimpleHandler> Simple<T> {
     }
 
     fn import_changed(&self, change: &Change<'_>, cx: &Cx<'_>) -> Result<()> {
-        let before = self.save(cx)?;
-        if let (Some(base), false) = (change.base, change.replace) {
+        let ways = self.0.ways();
+        match (ways, change.base) {
+            (Ways::Exported, _) => return Ok(()),
+            // What was never seen can not be put back.
+            (Ways::Imported, None) => return self.0.import(change.next.tree, cx),
+            _ => {}
+        }
+        let before = self.save(change, ways, cx)?;
+        if let (Some(base), false, Ways::Both) = (change.base, change.replace, ways) {
             let conflicts = different(base.tree, &before)?;
             if !conflicts.is_empty() {
                 let (first, total) =
@@ -111,12 +130,16 @@ impl<T: SimpleHandler> Simple<T> {
         self.0.import(change.next.tree, cx)
     }
 
-    /// Writes what is live to the operation's folder.
-    fn save(&self, cx: &Cx<'_>) -> Result<FolderTree> {
+    /// Writes what is live, or what is taken for it, to the operation's folder.
+    fn save(&self, change: &Change<'_>, ways: Ways, cx: &Cx<'_>) -> Result<FolderTree> {
         let saving = cx.op_dir.join(SAVING);
         let mut sink = FolderSink::create(&saving)?;
-        match self.0.export(&mut sink, cx) {
-            Ok(_) | Err(Error::Gone { .. }) => {}
+        let saved = match (ways, change.base) {
+            (Ways::Imported, Some(base)) => copy(base.tree, &mut sink, cx),
+            _ => self.0.export(&mut sink, cx).map(drop),
+        };
+        match saved {
+            Ok(()) | Err(Error::Gone { .. }) => {}
             Err(error) => return Err(error),
         }
         sink.finish()?;
@@ -130,11 +153,19 @@ const SAVING: &str = "saving";
 
 impl<T: SimpleHandler> Handler for Simple<T> {
     fn caps(&self) -> Caps {
-        Caps { unit: Unit::Whole, commit: Commit::Compensated, snapshot: Snapshot::None, database: false }
+        let (commit, snapshot, ways) = (Commit::Compensated, Snapshot::None, self.0.ways());
+        Caps { unit: Unit::Whole, commit, snapshot, database: false, ways }
+    }
+
+    fn place(&self) -> String {
+        self.0.place()
     }
 
     fn live(&self, cx: &Cx<'_>) -> Result<Live> {
-        self.0.live(cx)
+        match self.0.ways() {
+            Ways::Imported => Ok(Live::Absent),
+            Ways::Both | Ways::Exported => self.0.live(cx),
+        }
     }
 
     fn check(&self, _: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
@@ -144,8 +175,12 @@ impl<T: SimpleHandler> Handler for Simple<T> {
         }
     }
 
-    fn export(&self, _: Option<&Recorded<'_>>, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
+    fn export(&self, base: Option<&Recorded<'_>>, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
         cx.check()?;
+        if self.0.ways() == Ways::Imported {
+            let mut recorded = base.into_iter().flat_map(|base| base.tree.entries());
+            return recorded.try_for_each(|entry| sink.keep(&entry.path)).map(|()| Exported::default());
+        }
         cx.progress.begin("export", None);
         let exported = self.0.export(sink, cx);
         cx.progress.end();
@@ -216,7 +251,26 @@ fn different(a: &dyn Tree, b: &dyn Tree) -> Result<Vec<StatePath>> {
             paths.push(differs.path);
         }
     }
+    paths.retain(|path| path.as_bytes() != b".gitattributes");
     Ok(paths)
+}
+
+/// Writes a tree's files to a sink.
+fn copy(tree: &dyn Tree, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<()> {
+    let mut chunk = vec![0; 64 << 10];
+    for entry in tree.entries() {
+        sink.begin(&entry.path, entry.mode)?;
+        let mut content = tree.open(&entry.path)?;
+        loop {
+            cx.check()?;
+            match content.read(&mut chunk).map_err(Error::carrier(format!("read {}", entry.path)))? {
+                0 => break,
+                length => sink.write(&chunk[..length])?,
+            }
+        }
+        sink.end()?;
+    }
+    Ok(())
 }
 
 fn same_content(a: Box<dyn Read + '_>, b: Box<dyn Read + '_>, path: &StatePath) -> Result<bool> {
@@ -237,7 +291,7 @@ fn same_content(a: Box<dyn Read + '_>, b: Box<dyn Read + '_>, path: &StatePath) 
 }
 
 /// Throws files away.
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl Sink for Nowhere {
     fn begin(&mut self, _: &StatePath, _: Mode) -> Result<()> {

@@ -59,8 +59,8 @@ impl World {
     }
 
     fn handler(&self) -> Box<dyn Handler> {
-        let options = self.options.clone();
-        glxc_handlers::files::make(&Settings { state: "data".into(), direction: self.direction, options }).unwrap()
+        let settings = Settings::new("data", state_path("data"), self.options.clone());
+        glxc_handlers::files::make(&Settings { direction: self.direction, ..settings }).unwrap()
     }
 
     fn path(&self, name: impl AsRef<std::ffi::OsStr>) -> PathBuf {
@@ -1063,7 +1063,7 @@ fn recovery_sweeps_where_the_root_was_missing() {
 #[test]
 fn options_are_checked() {
     let make = |direction, options: Options| {
-        glxc_handlers::files::make(&Settings { state: "x".into(), direction, options })
+        glxc_handlers::files::make(&Settings { direction, ..Settings::new("x", state_path("x"), options) })
             .map(drop)
             .map_err(|e| e.to_string())
     };

@@ -90,7 +90,7 @@ pub struct StateConfig {
     pub handler: String,
     /// Where its files stand in the repository.
     pub path: StatePath,
-    /// What the handler is made from: name, direction, its own options.
+    /// What the handler is made from: name, path, direction, its own options. (The branch is the container's.)
     pub settings: Settings,
     /// The line of the table.
     pub line: Option<u64>,
@@ -248,7 +248,8 @@ fn read_state(name: &str, options: &Options, line: Option<u64>) -> Result<StateC
     for key in ["handler", "path", "direction"] {
         own.take(key);
     }
-    Ok(StateConfig { handler, path, settings: Settings { state: name.into(), direction, options: own }, line })
+    let settings = Settings { direction, ..Settings::new(name, path.clone(), own) };
+    Ok(StateConfig { handler, path, settings, line })
 }
 
 /// Printable ASCII without what git, shells or case-insensitive file systems would read otherwise.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use glxc_handlers::{Change, Cx, Exported, Fingerprint, Handler, Live, Recorded, StatePath, Tree, differences};
+use glxc_handlers::{Change, Cx, Exported, Fingerprint, Handler, Live, Recorded, StatePath, Tree, Ways, differences};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, StateConfig};
@@ -143,6 +143,10 @@ impl StateRepository {
         let fingerprint = state.handler.fingerprint(cx).map_err(export)?;
         if self.is_unchanged(state.config, base, fingerprint.as_ref())? {
             return Ok(Some((None, Exported { fingerprint, notes: Vec::new() })));
+        }
+        let ways = state.handler.caps().ways;
+        if ways == Ways::Imported {
+            self.tell_ways(name, ways);
         }
         let recorded = Recorded { tree: base, options: &state.config.settings.options };
         let mut sink = import.sink(Some(base));

@@ -94,6 +94,7 @@ impl StateRepository {
     fn tell(&self, operation: &Operation, part: &Part, change: &Change<'_>) -> Result<()> {
         let description = self.describe(part, change, None, operation)?;
         self.note(&format!("{}: {}", part.name, description.summary));
+        self.tell_ways(&part.name, part.handler.caps().ways);
         if part.keep {
             self.note(&format!("{}: what is live now would be kept in a branch", part.name));
         }

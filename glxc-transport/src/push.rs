@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use glxc_handlers::{
     Change, Commit, Cx, Decision, Description, Differs, Direction, Handler, Live, OpId, Options, Record, Recorded,
-    Recovered, Staged, StatePath, Tree, differences, failpoint,
+    Recovered, Staged, StatePath, Tree, Ways, differences, failpoint,
 };
 
 use crate::attendant::Attendant;
@@ -385,6 +385,7 @@ impl StateRepository {
             Error::point("staged")?;
             let description = self.describe(part, change, one.description(), operation)?;
             self.note(&format!("{}: {}", part.name, description.summary));
+            self.tell_ways(&part.name, part.handler.caps().ways);
             staged.push((part, one));
             journal.add(&Step::Staged { state: part.name.clone() })?;
         }
@@ -442,6 +443,18 @@ impl StateRepository {
         self.move_refs(refs).map_err(Failed::Unfinished)?;
         Error::point("refs moved").map_err(Failed::Unfinished)?;
         journal.add(&Step::Ref).map_err(Failed::Unfinished)
+    }
+
+    /// Says what it means that a state goes one way only.
+    pub(crate) fn tell_ways(&self, name: &str, ways: Ways) {
+        let meaning = match ways {
+            Ways::Both => return,
+            Ways::Exported => "is only exported: its pushed files change nothing live, and the next pull replaces them",
+            Ways::Imported => {
+                "is only imported: what changes live is neither recorded by a pull nor compared by a push"
+            }
+        };
+        self.note(&format!("{name}: {meaning}"));
     }
 
     /// Has each of several transactions prepared. What is prepared keeps its locks when this process dies, so another one

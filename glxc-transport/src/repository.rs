@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use glxc_handlers::{Cancel, Cx, Handler, OpId, Progress, Registry, StatePath};
+use glxc_handlers::{Cancel, Cx, Handler, OpId, Progress, Registry, Settings, StatePath};
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
@@ -242,7 +242,8 @@ impl StateRepository {
 
     /// The handler of a state.
     pub(crate) fn handler(&self, commit: &ObjectId, state: &StateConfig) -> Result<Box<dyn Handler>> {
-        self.parts.registry.make(&state.handler, &state.settings).map_err(|error| {
+        let settings = Settings { branch: self.branch()?, ..state.settings.clone() };
+        self.parts.registry.make(&state.handler, &settings).map_err(|error| {
             let mut source = crate::ConfigError::from(error);
             source.line = source.line.or(state.line);
             source.message = format!("state `{}`: {}", state.name(), source.message);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::rows::{self, Changes, Comparator, Header, Limits, RowChange, Writer};
 use crate::{
     Caps, Change, Commit, Committed, Cx, Decision, Error, Exported, Handler, Live, OpId, Record, Recorded, Recovered,
-    Result, Sink, Snapshot, Staged, StatePath, Tree, Unit,
+    Result, Sink, Snapshot, Staged, StatePath, Tree, Unit, Ways,
 };
 
 /// A live state: texts by name, shared by everybody who holds a clone.
@@ -175,7 +175,13 @@ fn write(items: &BTreeMap<String, String>, sink: &mut dyn Sink) -> Result<()> {
 
 impl Handler for MemoryHandler {
     fn caps(&self) -> Caps {
-        Caps { unit: Unit::Item, commit: self.commit, snapshot: Snapshot::PointInTime, database: true }
+        Caps {
+            unit: Unit::Item,
+            commit: self.commit,
+            snapshot: Snapshot::PointInTime,
+            database: true,
+            ways: Ways::Both,
+        }
     }
 
     fn live(&self, _: &Cx<'_>) -> Result<Live> {

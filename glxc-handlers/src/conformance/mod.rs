@@ -109,7 +109,8 @@ pub trait Subject {
     /// Ends what the engine still holds for a program that was killed: its sessions. The suite kills by forgetting.
     fn kill(&self) {}
 
-    /// Whether this file of an export may hold any content, so that garbage in it is no error.
+    /// Whether this file may hold any content, so that garbage in it is no error; and so may be there, where no export has
+    /// it.
     fn takes_any_content(&self, path: &StatePath) -> bool {
         path.name() == b".gitattributes"
     }

@@ -360,10 +360,11 @@ fn hostile(subject: &dyn Subject, next: &MemoryTree) -> Result<Vec<(StatePath, M
         files.insert(path.clone(), (mode, content.to_vec()));
         (path.clone(), MemoryTree::new(files))
     };
-    let mut trees = vec![
-        with(&path("unexpected.bin")?, Mode::File, b"\0\xff"),
-        with(&path("zz/link")?, Mode::Link, b"/etc/passwd"),
-    ];
+    let mut trees = vec![with(&path("zz/link")?, Mode::Link, b"/etc/passwd")];
+    let unexpected = path("unexpected.bin")?;
+    if !subject.takes_any_content(&unexpected) {
+        trees.push(with(&unexpected, Mode::File, b"\0\xff"));
+    }
     for entry in next.entries() {
         let content = next.files()[&entry.path].1.clone();
         trees.push(with(&entry.path, Mode::Link, b"/etc/passwd"));

@@ -6,7 +6,7 @@
 //! specified in `docs/FORMATS.md`.
 //!
 //! ```
-//! use glxc_handlers::{Cancel, Cx, Direction, Handler, MemorySink, Options, Settings, Silent, Value};
+//! use glxc_handlers::{Cancel, Cx, Handler, MemorySink, Options, Settings, Silent, StatePath, Value};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let folder = tempfile::tempdir()?;
@@ -15,7 +15,7 @@
 //! std::fs::write(root.join("cat.jpg"), "meow")?;
 //!
 //! let options = Options::new().with("root", Value::Text(root.to_str().unwrap().into()));
-//! let settings = Settings { state: "uploads".into(), direction: Direction::Both, options };
+//! let settings = Settings::new("uploads", StatePath::new("data/uploads")?, options);
 //! let handler = glxc_handlers::files::make(&settings)?;
 //! let (mut sink, cancel) = (MemorySink::new(None), Cancel::new());
 //! let cx = Cx { progress: &Silent, cancel: &cancel, deadline: None, scratch: folder.path(), op_dir: folder.path() };
@@ -54,7 +54,7 @@ use place::Place;
 
 use crate::{
     Caps, Change, Commit, Cx, Decision, Description, Direction, Error, Exported, Fingerprint, Handler, Live, Options,
-    Record, Recorded, Recovered, Result, Sink, Snapshot, Staged, Tree, Unit,
+    Record, Recorded, Recovered, Result, Sink, Snapshot, Staged, Tree, Unit, Ways,
 };
 
 /// Contents are merged as git does; only the entries have a key.
@@ -194,7 +194,7 @@ impl Files {
 
 impl Handler for Files {
     fn caps(&self) -> Caps {
-        Caps { unit: Unit::Item, commit: Commit::Redo, snapshot: Snapshot::PerItem, database: false }
+        Caps { unit: Unit::Item, commit: Commit::Redo, snapshot: Snapshot::PerItem, database: false, ways: Ways::Both }
     }
 
     fn place(&self) -> String {

@@ -5,12 +5,12 @@
 //! whole database beside the live one and lets it take the name. PostgreSQL 13 and later, as a superuser.
 //!
 //! ```no_run
-//! use glxc_handlers::{Direction, Options, Registry, Settings, Value, postgresql};
+//! use glxc_handlers::{Options, Registry, Settings, StatePath, Value, postgresql};
 //!
-//! # fn main() -> glxc_handlers::Result<()> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let registry = Registry::new().with("postgresql", postgresql::make);
 //! let options = Options::new().with("database", Value::Text("shop".into()));
-//! let settings = Settings { state: "shop".into(), direction: Direction::Both, options };
+//! let settings = Settings::new("shop", StatePath::new("data/shop")?, options);
 //! let handler = registry.make("postgresql", &settings)?;
 //! assert!(handler.caps().database);
 //! # Ok(())
@@ -55,7 +55,7 @@ mod triggers;
 
 use crate::{
     Caps, Change, Commit, Committed, Cx, Decision, Description, Error, Exported, Fingerprint, Handler, Live, OpId,
-    Record, Recorded, Recovered, Result, Settings, Sink, Snapshot, Staged, Tree, Unit,
+    Record, Recorded, Recovered, Result, Settings, Sink, Snapshot, Staged, Tree, Unit, Ways,
 };
 use differential::Differential;
 use load::Load;
@@ -78,7 +78,13 @@ struct Postgresql {
 
 impl Handler for Postgresql {
     fn caps(&self) -> Caps {
-        Caps { unit: Unit::Item, commit: Commit::Transactional, snapshot: Snapshot::PointInTime, database: true }
+        Caps {
+            unit: Unit::Item,
+            commit: Commit::Transactional,
+            snapshot: Snapshot::PointInTime,
+            database: true,
+            ways: Ways::Both,
+        }
     }
 
     fn place(&self) -> String {

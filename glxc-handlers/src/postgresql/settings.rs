@@ -163,10 +163,10 @@ fn matches(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Direction;
+    use crate::StatePath;
 
     fn target(options: Options) -> Result<Target> {
-        Target::new(&Settings { state: "shop".into(), direction: Direction::Both, options })
+        Target::new(&Settings::new("shop", StatePath::new("data/shop").unwrap(), options))
     }
 
     fn text(text: &str) -> Value {

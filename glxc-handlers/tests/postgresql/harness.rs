@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use glxc_handlers::{
-    Cancel, Change, Committed, Cx, Decision, Direction, Error, Exported, Handler, MemorySink, MemoryTree, OpId,
-    Options, Recorded, Recovered, Result, Settings, Silent, StatePath, Tree, Value, differences, postgresql,
+    Cancel, Change, Committed, Cx, Decision, Error, Exported, Handler, MemorySink, MemoryTree, OpId, Options, Recorded,
+    Recovered, Result, Settings, Silent, StatePath, Tree, Value, differences, postgresql,
 };
 use postgres::Client;
 
@@ -73,7 +73,7 @@ impl Subject {
         let mut options = Options::new().with("database", text(database));
         options.set("socket", text(cluster.socket().to_str().unwrap()), None);
         options.set("tables", Value::Table(tables), None);
-        let settings = Settings { state: "shop".into(), direction: Direction::Both, options: options.clone() };
+        let settings = Settings::new("shop", path("shop"), options.clone());
         let handler = postgresql::make(&settings).unwrap();
         let number = NEXT.fetch_add(1, Ordering::SeqCst) | 1 << 31;
         Subject { cluster, database: database.into(), options, handler, number }

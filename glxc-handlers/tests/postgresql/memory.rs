@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use glxc_handlers::{
-    Change, ContentId, Direction, Entry, Mode, Options, Recorded, Result, Settings, Sink, StatePath, Tree, Value,
-    differences, postgresql,
+    Change, ContentId, Entry, Mode, Options, Recorded, Result, Settings, Sink, StatePath, Tree, Value, differences,
+    postgresql,
 };
 
 use crate::common::postgres::{Cluster, shared};
@@ -111,7 +111,7 @@ fn child() {
     let &[step, socket, database, base, next] = words.as_slice() else { panic!("{words:?}") };
     let text = |text: &str| Value::Text(text.into());
     let options = Options::new().with("database", text(database)).with("socket", text(socket));
-    let settings = Settings { state: "shop".into(), direction: Direction::Both, options: options.clone() };
+    let settings = Settings::new("shop", path("shop"), options.clone());
     let handler = postgresql::make(&settings).unwrap();
     let done = with_cx(|cx| match step {
         "export" => handler.export(None, &mut Folder::create(Path::new(base)), cx).map(drop),

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Its kinds of state are `store`, a file of `KEY TAB VALUE` lines (see `store.rs`), `whole`, the same handled by two
-//! methods, and `files`. Its system's configuration is the file `sysconf/motd`. `faults.rs` is for tests only.
+//! methods, `files`, and `script`, whose scripts are in the folder `scripts` of the host's. Its system's configuration is the file `sysconf/motd`. `faults.rs` is for tests only.
 
 mod faults;
 mod motd;
@@ -50,6 +50,7 @@ fn main() -> ExitCode {
 fn open(folder: &Path) -> Result<StateRepository> {
     let cancel = Cancel::new();
     let faults = faults::Faults::new(folder, &cancel);
+    let scripts = folder.join("scripts");
     let parts = Parts {
         folder: folder.join("glxc"),
         hooks: folder.join("hooks"),
@@ -57,7 +58,8 @@ fn open(folder: &Path) -> Result<StateRepository> {
         registry: Registry::new()
             .with("store", faults::watched(&faults, store::make))
             .with("whole", faults::watched(&faults, store::make_whole))
-            .with("files", faults::watched(&faults, glxc_handlers::files::make)),
+            .with("files", faults::watched(&faults, glxc_handlers::files::make))
+            .with("script", faults::watched(&faults, move |settings| glxc_handlers::script::at(&scripts, settings))),
         setup: Some(Box::new(motd::Motd::new(folder, faults))),
         progress: Arc::new(Lines),
         cancel,

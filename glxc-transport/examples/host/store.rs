@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use glxc_handlers::{
     Caps, Change, Commit, Committed, Cx, Decision, Description, Error, Exported, Fingerprint, Handler, Live, OpId,
     Record, Recorded, Recovered, Result, Settings, Simple, SimpleHandler, Sink, Snapshot, Staged, StatePath, Tree,
-    Unit,
+    Unit, Ways,
 };
 
 const KEYS: &str = "keys.tsv";
@@ -104,7 +104,13 @@ impl Store {
 
 impl Handler for Store {
     fn caps(&self) -> Caps {
-        Caps { unit: Unit::Item, commit: Commit::Transactional, snapshot: Snapshot::PointInTime, database: true }
+        Caps {
+            unit: Unit::Item,
+            commit: Commit::Transactional,
+            snapshot: Snapshot::PointInTime,
+            database: true,
+            ways: Ways::Both,
+        }
     }
 
     fn place(&self) -> String {
