@@ -47,7 +47,10 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// The kinds of state that come with GLXC.
 pub fn registry() -> Registry {
-    Registry::new().with("files", glxc_handlers::files::make).with("postgresql", glxc_handlers::postgresql::make)
+    Registry::new()
+        .with("files", glxc_handlers::files::make)
+        .with("postgresql", glxc_handlers::postgresql::make)
+        .with("script", glxc_handlers::script::make)
 }
 
 /// The guest's whole `main`: reads the command line and serves what it asks for with these kinds of state.
