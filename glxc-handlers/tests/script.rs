@@ -395,7 +395,7 @@ fn what_a_script_leaves_running_is_not_waited_for() {
     // One that was killed may still wait to be asked for, without a command line.
     let command = fs::read_to_string(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
     let _ = Command::new("kill").arg(pid.trim()).status().unwrap();
-    assert_eq!(command, "sleep\0300\0", "a service lives on when its script ends");
+    assert_eq!(command, "sleep\x00300\0", "a service lives on when its script ends");
 }
 
 #[test]
