@@ -22,5 +22,7 @@ mod memory;
 mod pairs;
 #[path = "postgresql/recover.rs"]
 mod recover;
+#[path = "postgresql/rules.rs"]
+mod rules;
 #[path = "postgresql/schema.rs"]
 mod schema;
