@@ -1,6 +1,6 @@
 //! First loads: a whole database from files.
 
-use glxc_handlers::{Change, Cx, Direction, Error, MemoryTree, Options, Recorded, Settings, Value, differences};
+use glxc_handlers::{Change, Cx, Error, MemoryTree, Options, Recorded, Settings, Value, differences};
 
 use crate::harness::{End, Subject, added, assert_same, chain, edited, normalized, path, text, with_cx};
 
@@ -155,7 +155,7 @@ fn a_server_that_does_not_answer_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let text = |text: &str| Value::Text(text.into());
     let options = Options::new().with("database", text("x")).with("socket", text(folder.path().to_str().unwrap()));
-    let settings = Settings { state: "x".into(), direction: Direction::Both, options };
+    let settings = Settings::new("x", path("data/x"), options);
     let handler = glxc_handlers::postgresql::make(&settings).unwrap();
     let deadline = Some(std::time::Instant::now() + std::time::Duration::from_millis(300));
     let error = with_cx(|cx| handler.ready(&Cx { deadline, ..*cx })).unwrap_err().to_string();
