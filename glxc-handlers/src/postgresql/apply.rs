@@ -419,7 +419,9 @@ pub(super) fn fixed(table: &Table) -> Option<BTreeSet<String>> {
     let identity = table.columns.iter().filter(|column| column.identity == Some(Identity::Always));
     let mut fixed: BTreeSet<String> = identity.map(|column| column.name.clone()).collect();
     for unique in &table.uniques {
-        if unique.columns.is_empty() || unique.predicate.is_some() {
+        // The files do not hold what is computed, so whether it changes is not known.
+        let computed = |name: &String| table.columns.iter().any(|column| column.generated && column.name == *name);
+        if unique.columns.is_empty() || unique.predicate.is_some() || unique.columns.iter().any(computed) {
             return None;
         }
         fixed.extend(unique.columns.iter().cloned());

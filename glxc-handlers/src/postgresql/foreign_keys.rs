@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// the children were deleted here before their parents are locked, both would wait for each other.
 pub(super) fn lock_parents(session: &mut Session, model: &Model, touched: &[&Touched]) -> Result<()> {
     for (key, child, new) in keys_of_children(model, touched) {
-        let Some(wanted) = wanted(key, new) else { continue };
+        let wanted = wanted(key, child, new);
         let sql = format!("WITH {wanted}, {} SELECT count(*) FROM locked", locked(model, key));
         session.run(&format!("lock the parents of {}", child.qualified), &sql)?;
     }
@@ -77,13 +77,18 @@ fn operator(key: &ForeignKey, at: usize, parent: &str, child: &str) -> String {
     format!("{parent} OPERATOR({operator}) {child}")
 }
 
-/// The written rows that need a parent, with the key as `f0`, ...; `None` where the files do not hold a column of the key:
-/// its live value stays then.
-fn wanted(key: &ForeignKey, new: &Staging) -> Option<String> {
-    let values: Vec<String> = key.columns.iter().map(|name| new.value_of("w", name)).collect::<Option<_>>()?;
+/// The written rows that need a parent, with the key as `f0`, .... Where the files do not hold a column of the key, since it is
+/// computed or left out, the values are those of the live row.
+fn wanted(key: &ForeignKey, child: &Table, new: &Staging) -> String {
+    let values: Option<Vec<String>> = key.columns.iter().map(|name| new.value_of("w", name)).collect();
+    let live = match values {
+        Some(_) => String::new(),
+        None => format!(" JOIN ONLY {} t ON {}", child.qualified, new.is_row("t", "w")),
+    };
+    let values = values.unwrap_or_else(|| key.columns.iter().map(|name| format!("t.{}", ident(name))).collect());
     let named = values.iter().enumerate().map(|(at, value)| format!(", {value} AS f{at}")).collect::<String>();
     let given = values.iter().map(|value| format!("{value} IS NOT NULL")).collect::<Vec<_>>().join(" AND ");
-    Some(format!("wanted AS (SELECT w.n, w.file, w.line{named} FROM {} w WHERE {given})", new.name))
+    format!("wanted AS (SELECT w.n, w.file, w.line{named} FROM {} w{live} WHERE {given})", new.name)
 }
 
 /// The parents of `wanted`, locked.
@@ -102,7 +107,7 @@ fn check_child(
     session: &mut Session, model: &Model, key: &ForeignKey, child: &Table, (old, new): (Option<&Staging>, &Staging),
     files: &Files,
 ) -> Result<()> {
-    let Some(wanted) = wanted(key, new) else { return Ok(()) };
+    let wanted = wanted(key, child, new);
     let width = key.columns.len();
     let found = (0..width).map(|at| operator(key, at, &format!("l.r{at}"), &format!("v.f{at}"))).collect::<Vec<_>>();
     let values = list(0..width, |at| format!("pg_catalog.concat(v.f{at})"));
@@ -155,7 +160,7 @@ fn check_parent(
     session: &mut Session, model: &Model, key: &ForeignKey, child: &Table, (parent, old): (&Table, &Staging),
 ) -> Result<()> {
     let Some(values) = key.referenced.iter().map(|name| old.value_of("o", name)).collect::<Option<Vec<_>>>() else {
-        return Ok(());
+        return check_all(session, model, key, child, old);
     };
     // The staged rows of a push that changes the schema have values of the application's types as text.
     let own = |at: usize| {
@@ -184,16 +189,47 @@ fn check_parent(
     );
     let context = format!("check the foreign key {} of {}", key.name, child.qualified);
     let Some(row) = session.rows(&context, &sql)?.into_iter().next() else { return Ok(()) };
+    Err(still_referred(&parent.qualified, key, child, &row))
+}
+
+/// Whether all rows of a child have their parents, where the files do not hold what they refer to by.
+fn check_all(session: &mut Session, model: &Model, key: &ForeignKey, child: &Table, old: &Staging) -> Result<()> {
+    let context = format!("check the foreign key {} of {}", key.name, child.qualified);
+    if !session.holds(&context, &format!("SELECT EXISTS (SELECT FROM {})", old.name))? {
+        return Ok(());
+    }
+    if !key.validated {
+        let what = format!(
+            "to change rows of {}, to whose computed or left out columns a foreign key refers that is not valid ({})",
+            key.table, key.name
+        );
+        return Err(Error::Unsupported { what });
+    }
+    let column = |at: usize| format!("c.{}", ident(&key.columns[at]));
+    let width = key.columns.len();
+    let found = (0..width).map(|at| operator(key, at, &format!("p.{}", ident(&key.referenced[at])), &column(at)));
+    let sql = format!(
+        "SELECT count(*) OVER (), {} FROM {} c WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {}) LIMIT 1",
+        list(0..width, |at| format!("pg_catalog.concat({})", column(at))),
+        from(Some(child), &child.qualified),
+        (0..width).map(|at| format!("{} IS NOT NULL", column(at))).collect::<Vec<_>>().join(" AND "),
+        from(model.tables.get(&key.table), &key.table),
+        found.collect::<Vec<_>>().join(" AND "),
+    );
+    let Some(row) = session.rows(&context, &sql)?.into_iter().next() else { return Ok(()) };
+    Err(still_referred(&key.table, key, child, &row))
+}
+
+fn still_referred(parent: &str, key: &ForeignKey, child: &Table, row: &[Option<String>]) -> Error {
     let count = row[0].as_deref().unwrap_or("1");
     let (rows, verb) = if count == "1" { ("row", "refers") } else { ("rows", "refer") };
     let message = format!(
-        "{} {}: {count} {rows} of {} still {verb} to it (foreign key {})",
-        parent.qualified,
+        "{parent} {}: {count} {rows} of {} still {verb} to it (foreign key {})",
         named(&key.referenced, &row[1..]),
         child.qualified,
         key.name
     );
-    Err(Error::Violation { message, source: None })
+    Error::Violation { message, source: None }
 }
 
 fn named(columns: &[String], values: &[Option<String>]) -> String {
