@@ -5,12 +5,16 @@ use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use glxc_handlers::{Cancel, Cx, Handler, OpId, Progress, Registry, Settings, StatePath};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use crate::config::{Config, StateConfig};
@@ -40,6 +44,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("receive.unpackLimit", "1"),
     ("transfer.hideRefs", "refs/glxc"),
 ];
+
+/// With more packs than this they are packed together.
+const MANY_PACKS: usize = 40;
 
 /// How long an operation waits.
 #[derive(Clone, Copy, Debug)]
@@ -337,25 +344,59 @@ impl StateRepository {
         if refs.is_empty() { Ok(()) } else { self.update_refs(&refs) }
     }
 
-    /// Removes what a git that was killed left: packs and reports of fast-import, which only runs under the lock, and the
-    /// quarantine of a push, which does not, once it is old.
+    /// Removes what a git that was killed left: packs and reports of fast-import, which only runs under the lock; what
+    /// packed together, where nobody does that now; marks that keep a pack for a git that is gone; and the quarantine of
+    /// a push, which does not run under the lock, once it is old.
     fn sweep_git(&self) -> Result<()> {
         let day_ago = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
-        for (folder, prefix, since) in [
-            ("", "fast_import_crash_", None),
-            ("objects/pack", "tmp_", None),
-            ("objects", "tmp_objdir-", Some(day_ago)),
-        ] {
-            let folder = self.git.dir().join(folder);
-            for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
-                let entry = entry.map_err(Error::io("list", &folder))?;
-                let is_old = |since: &SystemTime| entry.metadata().and_then(|m| m.modified()).is_ok_and(|m| m < *since);
-                if entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) && since.iter().all(is_old) {
-                    remove(&entry.path())?;
-                }
+        let is_old = |entry: &fs::DirEntry| entry.metadata().and_then(|m| m.modified()).is_ok_and(|m| m < day_ago);
+        self.sweep_folder("", |name, _| name.starts_with("fast_import_crash_"))?;
+        self.sweep_folder("objects", |name, entry| name.starts_with("tmp_objdir-") && is_old(entry))?;
+        self.sweep_folder("objects/pack", |name, entry| name.ends_with(".keep") && keeps_for_nobody(&entry.path()))?;
+        match self.lock_packs()? {
+            Some(_lock) => {
+                self.sweep_folder("objects/pack", |name, _| name.starts_with("tmp_") || name.starts_with(".tmp-"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn sweep_folder(&self, folder: &str, is_dead: impl Fn(&str, &fs::DirEntry) -> bool) -> Result<()> {
+        let folder = self.git.dir().join(folder);
+        for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
+            let entry = entry.map_err(Error::io("list", &folder))?;
+            if is_dead(&entry.file_name().to_string_lossy(), &entry) {
+                remove(&entry.path())?;
             }
         }
         Ok(())
+    }
+
+    /// The lock of who packs together, where nobody has it.
+    fn lock_packs(&self) -> Result<Option<fs::File>> {
+        let path = self.parts.folder.join("packs");
+        let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
+        Ok(flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(file))
+    }
+
+    /// Packs many packs into one, for a bounded time, beside whatever else goes on. Does nothing where there are few, or
+    /// somebody does it already.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. A git that fails says so on standard error; the packs stay as they are then.
+    pub fn collect_garbage(&self, limit: Duration) -> Result<()> {
+        let folder = self.git.dir().join("objects/pack");
+        let files = fs::read_dir(&folder).map_err(Error::io("list", &folder))?.flatten();
+        let packs = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "pack"));
+        if packs.count() <= MANY_PACKS {
+            return Ok(());
+        }
+        let Some(lock) = self.lock_packs()? else { return Ok(()) };
+        // git has the lock too, so that nobody sweeps its files where this process ends before it.
+        fcntl_setfd(&lock, FdFlags::empty()).map_err(|errno| Error::io("lock", &folder)(errno.into()))?;
+        let mut command = self.git.command();
+        command.args(["repack", "-a", "-d", "--quiet"]);
+        run_for(&mut command, limit).map_err(Error::io("run", "git"))
     }
 
     /// Runs an update-ref transaction: all or none.
@@ -433,6 +474,36 @@ fn remove_stale_locks(folder: &Path, recursive: bool) -> Result<()> {
     Ok(())
 }
 
+/// Whether a mark that keeps a pack is that of a git that is gone. fast-import only runs under the lock; receive-pack
+/// writes its process (`receive-pack 17 on host`).
+fn keeps_for_nobody(path: &Path) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    match text.trim_end().strip_prefix("receive-pack ").and_then(|rest| rest.split(' ').next()) {
+        Some(process) if process.bytes().all(|b| b.is_ascii_digit()) => {
+            match fs::read_to_string(format!("/proc/{process}/comm")) {
+                Ok(name) => !name.starts_with("git"),
+                Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+            }
+        }
+        _ => text.trim_end() == "fast-import",
+    }
+}
+
+/// Runs a program, and kills it with all that it started where it takes longer.
+fn run_for(command: &mut Command, limit: Duration) -> std::io::Result<()> {
+    let mut child = command.process_group(0).spawn()?;
+    let until = Instant::now() + limit;
+    while child.try_wait()?.is_none() {
+        if Instant::now() >= until {
+            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+            child.wait()?;
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 /// Removes what a folder holds.
 fn remove_entries(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
@@ -480,5 +551,112 @@ fn check_format(folder: &Path) -> Result<()> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io("read", &path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+
+    fn repository(folder: &TempDir) -> StateRepository {
+        let repository = StateRepository::open(Parts {
+            folder: folder.path().join("glxc"),
+            hooks: folder.path().join("hooks"),
+            container: "demo".into(),
+            registry: Registry::new(),
+            setup: None,
+            progress: Arc::new(glxc_handlers::Silent),
+            cancel: Cancel::new(),
+            waits: Waits::default(),
+            attendant: None,
+        });
+        repository.unwrap()
+    }
+
+    #[test]
+    fn a_program_that_takes_too_long_is_killed_with_what_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 & echo $! > child; wait"]).current_dir(folder.path());
+        let begin = Instant::now();
+        run_for(&mut command, Duration::from_millis(500)).unwrap();
+        let child = fs::read_to_string(folder.path().join("child")).unwrap();
+        // Killed, and perhaps not waited for by whoever adopted it.
+        let lives = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        while lives() && begin.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(!lives(), "the child of the program goes on");
+    }
+
+    #[test]
+    fn many_packs_become_one_that_is_small() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = repository(&folder);
+        let git = repository.git();
+        // Lines that do not compress, of which each version has one more.
+        let mut random = 1_u64;
+        let mut text = String::new();
+        let mut line = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("{:016x}\n", random)
+        };
+        (0..2000).for_each(|_| text.push_str(&line()));
+        let fewest = MANY_PACKS + 1;
+        for number in 0..fewest {
+            text.push_str(&line());
+            let from = if number == 0 { "" } else { "from refs/heads/main^0\n" };
+            let head = format!("commit refs/heads/main\ncommitter a <a@b> {number} +0000\ndata 1\nx\n{from}");
+            let stream = format!("{head}M 644 inline f\ndata {}\n{text}\n", text.len());
+            git.feed(&["fast-import", "--quiet"], stream.as_bytes()).unwrap();
+        }
+        let files = |extension: &str| {
+            let files = fs::read_dir(git.dir().join("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
+            files.filter(|path| path.extension().is_some_and(|e| e == extension)).collect::<Vec<_>>()
+        };
+        assert_eq!(files("pack").len(), fewest);
+        repository.collect_garbage(Duration::from_secs(60)).unwrap();
+        let packs = files("pack");
+        assert_eq!(packs.len(), 1);
+        let size = fs::metadata(&packs[0]).unwrap().len();
+        assert!(size < 3 * text.len() as u64, "{size} bytes for {fewest} versions of {} bytes", text.len());
+        git.output(&["fsck", "--strict"]).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_git_left_is_swept_and_what_a_living_one_uses_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = repository(&folder);
+        let packs = repository.git().dir().join("objects/pack");
+        let write = |name: &str, text: &str| fs::write(packs.join(name), text).unwrap();
+        let left = || {
+            let names = fs::read_dir(&packs).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            names
+        };
+        let mut living = repository.git().command();
+        let mut living = living.args(["cat-file", "--batch"]).stdin(Stdio::piped()).spawn().unwrap();
+        write(".tmp-17-pack-aa.pack", "");
+        write("tmp_pack_bb", "");
+        write("pack-dead.keep", &format!("receive-pack {} on host\n", u32::MAX));
+        write("pack-import.keep", "fast-import");
+        write("pack-living.keep", &format!("receive-pack {} on host\n", living.id()));
+        write("pack-user.keep", "");
+        let packing = repository.lock_packs().unwrap().unwrap();
+        repository.sweep().unwrap();
+        assert_eq!(left(), [".tmp-17-pack-aa.pack", "pack-living.keep", "pack-user.keep", "tmp_pack_bb"]);
+        drop(packing);
+        repository.sweep().unwrap();
+        assert_eq!(left(), ["pack-living.keep", "pack-user.keep"]);
+        drop(living.stdin.take());
+        living.wait().unwrap();
+        repository.sweep().unwrap();
+        assert_eq!(left(), ["pack-user.keep"]);
     }
 }

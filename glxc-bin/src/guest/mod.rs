@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use glxc_handlers::{Cancel, Registry};
 use glxc_transport::{Parts, StateRepository, Waits};
@@ -39,9 +39,6 @@ const FOLDER: &str = "/var/lib/glxc";
 
 /// How long packing objects may take after a client was served.
 const GC_LIMIT: Duration = Duration::from_secs(20);
-
-/// With more packs than this they are packed together.
-const GC_PACKS: usize = 40;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -169,7 +166,8 @@ fn serve(service: &str, registry: Registry) -> Result<ExitCode> {
     let mut git = Command::new(std::env::current_exe()?);
     git.args(["bound", "git", service]).arg(repository.git().dir());
     let code = exit_code(git_environment(&mut git).status()?);
-    collect_garbage(&repository);
+    // The client has its answer, whatever comes of this.
+    let _ = repository.collect_garbage(GC_LIMIT);
     Ok(code)
 }
 
@@ -193,25 +191,6 @@ fn bound(arguments: &[OsString]) -> Result<ExitCode> {
     let (program, rest) = arguments.split_first().ok_or("bound: no program")?;
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
     Err(Command::new(program).args(rest).exec().into())
-}
-
-/// Packs many packs into one, outside the lock, for a bounded time.
-fn collect_garbage(repository: &StateRepository) {
-    let packs = std::fs::read_dir(repository.git().dir().join("objects/pack")).map_or(0, Iterator::count);
-    if packs <= GC_PACKS * 2 {
-        return;
-    }
-    let mut command = repository.git().command();
-    let Ok(mut child) = command.args(["repack", "-a", "-d", "--quiet", "--depth=0"]).spawn() else { return };
-    let until = Instant::now() + GC_LIMIT;
-    while matches!(child.try_wait(), Ok(None)) {
-        if Instant::now() >= until {
-            let _ = child.kill();
-            let _ = child.wait();
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn pre_receive(registry: Registry) -> Result<ExitCode> {
