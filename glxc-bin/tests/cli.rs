@@ -122,6 +122,16 @@ Exit codes:
 }
 
 #[test]
+fn each_command_has_an_example() {
+    let sandbox = Sandbox::new();
+    for command in ["init", "list", "status", "url", "exec", "shell", "start", "stop", "destroy"] {
+        let help = sandbox.glxc(&sandbox.path, &[command, "--help"]);
+        let example = help.lines().find(|line| line.starts_with("Example: ")).unwrap_or_default();
+        assert!(example.contains(&format!("glxc {command}")), "{help}");
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_a_usage_error() {
     let sandbox = Sandbox::new();
     let glxc = |arguments: &[&str]| sandbox.glxc(&sandbox.path, arguments);

@@ -66,6 +66,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make a container a remote of this repository
+    #[command(after_help = "Example: glxc init shop, then git push shop main")]
     Init {
         #[arg(value_parser = name)]
         name: Name,
@@ -74,18 +75,22 @@ enum Command {
         branch: Option<String>,
     },
     /// List the containers
+    #[command(after_help = "Example: glxc list prints the name, the state and the address of each")]
     List,
     /// Show the state of a container
+    #[command(after_help = "Example: glxc status shop")]
     Status {
         #[arg(value_parser = name)]
         name: Name,
     },
     /// Print the URL of what runs in a container
+    #[command(after_help = "Example: curl \"$(glxc url shop)\"")]
     Url {
         #[arg(value_parser = name)]
         name: Name,
     },
     /// Run a program in a container
+    #[command(after_help = "Example: glxc exec shop -- tail /var/log/apache2/error.log")]
     Exec {
         #[arg(value_parser = name)]
         name: Name,
@@ -94,21 +99,25 @@ enum Command {
         command: Vec<String>,
     },
     /// Open a shell in a container, which then has this terminal
+    #[command(after_help = "Example: glxc shell shop")]
     Shell {
         #[arg(value_parser = name)]
         name: Name,
     },
     /// Start a container
+    #[command(after_help = "Example: glxc start shop")]
     Start {
         #[arg(value_parser = name)]
         name: Name,
     },
     /// Stop a container
+    #[command(after_help = "Example: glxc stop shop")]
     Stop {
         #[arg(value_parser = name)]
         name: Name,
     },
     /// Remove a container, once its state is saved
+    #[command(after_help = "Example: glxc destroy shop saves what this repository lacks as shop-COMMIT.bundle")]
     Destroy {
         #[arg(value_parser = name)]
         name: Name,
