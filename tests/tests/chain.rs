@@ -175,8 +175,12 @@ fn a_first_push_that_fails_is_resumed() {
     world.git(&["push", &world.name, "main:other"]).declined("main");
     world.pull().declined("does not exist");
     assert!(!world.glxc(&["list"]).accepted().contains(&world.name), "nothing of that made a container");
-    world.push().declined("no such thing");
+    let said = world.push();
+    let hint = format!("look into it with `glxc shell {}`, correct, commit, push again", world.name);
+    assert!(said.stderr.contains(&hint), "{}", said.stderr);
+    said.declined("no such thing");
     assert!(world.glxc(&["list"]).accepted().contains(&world.name), "it stays, to be looked at");
+    world.glxc(&["destroy", &world.name]).declined("nothing was ever pushed");
     world.write("sysconf/actual/setup.rc", "touch /set-up\n");
     world.commit("mended");
     let pushed = world.push();
