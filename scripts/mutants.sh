@@ -77,7 +77,12 @@ mutant "nobody came in before the new name" $P/load.rs 'now.is_none_or(|now| now
     'now.is_none_or(|now| now == visits) || true' postgresql load
 mutant "commits are durable" $P/session.rs '    ("synchronous_commit", "on"),
 ' '' postgresql load
-mutant "changed rows stay the same rows" $P/apply.rs 'if table.hash_partitioned_by_enum {' 'if true {' postgresql differential
+mutant "changed rows stay the same rows" $P/apply.rs '        return None;
+    }
+    let identity' '        return None;
+    }
+    if true { return None }
+    let identity' postgresql differential
 mutant "files that came since a crash" $F/mod.rs '        plan.recall(cx.op_dir)?;' \
     '        if false { plan.recall(cx.op_dir)?; }' files
 mutant "files that are written while they are replaced" $F/swap.rs \
@@ -107,7 +112,7 @@ mutant "attributes are nothing live" glxc-handlers/src/simple.rs \
 mutant "each state has a folder of the operation" $T/repository.rs '.join("states").join(state)' '.join("states")' \
     "transport script"
 mutant "the programs before the push put back" $T/push.rs '(decided || !part.is_compensated())' 'true' "transport script"
-mutant "the journal is durable" $T/journal.rs '.and_then(|()| self.file.sync_data())' '' "transport durable"
+mutant "the journal is durable" $T/journal.rs 'write_all(&line).and_then(|()| self.file.sync_data())' 'write_all(&line)' "transport durable"
 mutant "the journal decides" $T/push.rs '            journal.add(&Step::Decided)?;' '' "transport states" together
 mutant "fingerprints end with a push" $T/push.rs '            self.forget_fingerprints(&main)?;' '' "transport states"
 mutant "a fingerprint is for its commit only" $T/export.rs 'remembered.unchanged == Some(now)' \

@@ -48,7 +48,7 @@
 //! owners and times.
 //!
 //! Where there is no script to import with, the state is only exported; where there is none to export with, it is only
-//! imported: see [`Ways`](crate::Ways). A script that a link leads to nowhere, or that is not executable, is an error.
+//! imported: see [`Ways`]. A script that a link leads to nowhere, or that is not executable, is an error.
 
 mod folder;
 mod run;
