@@ -133,6 +133,9 @@ impl Kills {
             }
         };
         git.wait().unwrap();
+        // What a killed git leaves in the user's own repository is between the two, whatever the remote is.
+        let lock = format!(".git/refs/remotes/{}/main.lock", self.world.name);
+        let _ = std::fs::remove_file(self.world.folder().join(lock));
         struck.map(|struck| (struck, moment))
     }
 
