@@ -51,7 +51,7 @@ enum Kind {
     FullDisk,
     /// git's receive-pack or what speaks for it in the container: the connection is cut from inside.
     Connection,
-    /// All of the user's side at once: git, the front, the keeper.
+    /// The user's side at once: git and the front. The keeper, in a group of its own, ends with its connection.
     Client,
     /// The server's backend of ours, which makes PostgreSQL recover from its log.
     Server,

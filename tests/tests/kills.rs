@@ -39,7 +39,7 @@ const MANY: u32 = 1000;
 enum Struck {
     /// The user's git alone, which front and keeper outlive.
     Git,
-    /// All of the user's side: git, front, keeper.
+    /// The user's side: git and front. The keeper, in a group of its own, ends with its connection.
     Client,
     /// One process of ours in the container: git, a hook, what serves them.
     Guest,

@@ -56,7 +56,9 @@ impl There {
             let what = "to replace a database whose server does not count writes (track_counts = off)";
             return Err(Error::Unsupported { what: what.into() });
         }
-        let sql = "SELECT concat_ws(' ', tup_inserted, tup_updated, tup_deleted, stats_reset) FROM pg_stat_database                    WHERE datname = current_database()                    UNION ALL (SELECT format('%I.%I %s', schemaname, sequencename, last_value) FROM pg_sequences ORDER BY 1)";
+        let sql = "SELECT concat_ws(' ', tup_inserted, tup_updated, tup_deleted, stats_reset) FROM pg_stat_database \
+                   WHERE datname = current_database() \
+                   UNION ALL (SELECT format('%I.%I %s', schemaname, sequencename, last_value) FROM pg_sequences ORDER BY 1)";
         live.column("look for writes", sql).map(There::Held)
     }
 }
@@ -171,7 +173,8 @@ impl<'a> Load<'a> {
         let Some(mut live) = self.enter()? else {
             return if self.there == There::Absent { Ok(Some(Visits::default())) } else { Err(self.changed()) };
         };
-        const OTHERS: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()                               AND pid <> pg_backend_pid())";
+        const OTHERS: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
+                              AND pid <> pg_backend_pid())";
         if live.holds("look for other sessions", OTHERS)? {
             return Ok(None);
         }
