@@ -140,9 +140,11 @@ impl<'a> Definition<'a> {
         // Perhaps a person wrote it, and it only is not as we would write it.
         let canonical = files(&self.load(base.tree)?)?;
         let goal = self.goal.as_ref().map_or(&canonical, |goal| &goal.files);
+        // What the push does not change is taken from live, so that it equals the goal says nothing.
+        let pushed = |path: &StatePath| self.change.differs.iter().any(|differs| differs.path == *path);
         differing.retain(|path| {
             let live = self.files.get(path);
-            live != canonical.get(path) && live != goal.get(path)
+            live != canonical.get(path) && !(pushed(path) && live == goal.get(path))
         });
         changed(&differing)
     }

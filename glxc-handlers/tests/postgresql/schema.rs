@@ -39,6 +39,19 @@ fn schema_and_rows_change_together() {
     assert_same(&shop.export(), &base);
 }
 
+/// Rows of a table that live altered are declined, also where the push changes another object's schema.
+#[test]
+fn a_touched_table_that_live_altered_is_declined() {
+    let sql = "CREATE TABLE t (id int PRIMARY KEY, price numeric(10, 2)); INSERT INTO t VALUES (1, 1.25); \
+               CREATE TABLE other (id int PRIMARY KEY)";
+    let Some(shop) = Subject::of("altered_touched", sql) else { return };
+    let (base, next) = files_after(&shop, "ALTER TABLE other ADD COLUMN more int; UPDATE t SET price = 2.37");
+    shop.run("ALTER TABLE t ALTER price TYPE numeric(10, 1)");
+    let error = shop.declined(Some(&base), &next);
+    assert!(matches!(&error, Error::Changed { first, .. } if first[0].contains("public.t")), "{}", chain(&error));
+    assert_eq!(shop.ask("SELECT price FROM t"), "1.3");
+}
+
 #[test]
 fn live_rows_stay_when_only_the_schema_changes() {
     let Some(shop) = Subject::shop("schema_only") else { return };
