@@ -78,20 +78,23 @@ pub(crate) struct Interrupted {
 pub(crate) struct Journal {
     path: PathBuf,
     file: File,
+    /// A step that failed may stand in it all the same: neither could it be made durable nor taken out again.
+    uncertain: bool,
 }
 
 impl Journal {
     /// Begins a journal, or goes on with one after its last complete line.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-        let journal = Journal { path: path.to_owned(), file: file.map_err(Error::io("open", path))? };
+        let journal = Journal { path: path.to_owned(), file: file.map_err(Error::io("open", path))?, uncertain: false };
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         journal.file.set_len(complete(&bytes) as u64).map_err(Error::io("write", path))?;
         journal.sync_folder()?;
         Ok(journal)
     }
 
-    /// Adds a step; it is durable when this returns. A step that could not be made durable did not happen.
+    /// Adds a step; it is durable when this returns. A step that could not be made durable did not happen, unless the
+    /// journal is uncertain then.
     pub(crate) fn add(&mut self, step: &Step) -> Result<()> {
         Error::point("journal")?;
         let mut line = serde_json::to_vec(step).map_err(|source| self.damaged(0, source))?;
@@ -99,12 +102,17 @@ impl Journal {
         let length = self.file.metadata().map_err(Error::io("look at", &self.path))?.len();
         let write = self.file.write_all(&line).and_then(|()| self.file.sync_data());
         write.map_err(|error| {
-            let _ = self.file.set_len(length).and_then(|()| self.file.sync_data());
+            self.uncertain |= self.file.set_len(length).and_then(|()| self.file.sync_data()).is_err();
             Error::io("write", &self.path)(error)
         })?;
         // What is durable happened, whatever is wrong with this process.
         let _ = Error::point("journaled");
         Ok(())
+    }
+
+    /// Whether only the next one to read it knows what happened.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.uncertain
     }
 
     /// Ends it: nothing is left to do.
@@ -253,6 +261,16 @@ mod tests {
         Journal::open(&path).unwrap().add(&Step::Ref).unwrap();
         let read = read(&path).unwrap().unwrap();
         assert!(read.moved && !read.decided);
+    }
+
+    #[test]
+    fn a_step_that_may_stand_there_all_the_same_is_told() {
+        let full = PathBuf::from("/dev/full");
+        let file = OpenOptions::new().append(true).open(&full).unwrap();
+        let mut journal = Journal { path: full, file, uncertain: false };
+        // It takes no bytes, and can not be cut either.
+        journal.add(&Step::Decided).unwrap_err();
+        assert!(journal.is_uncertain());
     }
 
     #[test]

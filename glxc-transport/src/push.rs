@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use glxc_handlers::{
-    Change, Commit, Cx, Decision, Description, Differs, Direction, Handler, Live, OpId, Options, Record, Recorded,
-    Recovered, Staged, StatePath, Tree, Ways, differences, failpoint,
+    Change, Commit, Committed, Cx, Decision, Description, Differs, Direction, Handler, Live, OpId, Options, Record,
+    Recorded, Recovered, Staged, StatePath, Tree, Ways, differences, failpoint,
 };
 
 use crate::attendant::Attendant;
@@ -421,8 +421,14 @@ impl StateRepository {
         Error::point("decide")?;
         // With one transactional state its own commit is the decision, so it goes first.
         staged.sort_by_key(|(part, _)| !part.is_transactional());
-        if !parts.iter().any(Part::decides) {
-            journal.add(&Step::Decided)?;
+        if !parts.iter().any(Part::decides)
+            && let Err(error) = journal.add(&Step::Decided)
+        {
+            if journal.is_uncertain() {
+                leave_as_after_a_kill(staged, attendant);
+                return Err(Failed::Unfinished(error));
+            }
+            return Err(error.into());
         }
         let mut staged = staged.into_iter();
         for (part, one) in staged.by_ref() {
@@ -431,10 +437,7 @@ impl StateRepository {
                 .and_then(|()| journal.add(&Step::Done { state: part.name.clone() }).map_err(Failed::Unfinished));
             if let Err(failed) = done {
                 if matches!(failed, Failed::Unfinished(_)) {
-                    // It is as after a kill: nobody may abort the others, whose outcome is that of this one.
-                    staged.for_each(std::mem::forget);
-                    // Nor may what is prepared stay when this process ends.
-                    std::mem::forget(attendant);
+                    leave_as_after_a_kill(staged, attendant);
                 }
                 return Err(failed);
             }
@@ -510,7 +513,7 @@ impl StateRepository {
         let error = match committed {
             Ok(committed) => {
                 let _ = Error::point("committed");
-                committed.notes.iter().for_each(|note| self.note(&format!("{}: {note}", part.name)));
+                self.tell_notes(part, committed);
                 return Ok(());
             }
             Err(error) => Error::state(&part.name, "commit")(error),
@@ -521,6 +524,11 @@ impl StateRepository {
             Ok(_) => Ok(()),
             Err(_) => Err(Failed::Unfinished(error)),
         }
+    }
+
+    /// Not more of them than a person reads; `-o plan` tells them all.
+    fn tell_notes(&self, part: &Part, committed: Committed) {
+        shortened(committed.notes).iter().for_each(|note| self.note(&format!("{}: {note}", part.name)));
     }
 
     fn recover_part(
@@ -538,7 +546,7 @@ impl StateRepository {
         Error::point("recovered")?;
         match recovered.map_err(Error::state(&part.name, "recover"))? {
             Recovered::Committed(committed) => {
-                committed.notes.iter().for_each(|note| self.note(&format!("{}: {note}", part.name)));
+                self.tell_notes(part, committed);
                 Ok(true)
             }
             Recovered::Aborted => Ok(false),
@@ -755,6 +763,25 @@ fn refs_commands(refs: &[RefUpdate]) -> Vec<u8> {
         false => format!("update {} {} {}\n", update.name, update.new, update.old),
     };
     refs.iter().map(command).collect::<String>().into_bytes()
+}
+
+/// Nobody may abort what is staged, whose outcome is not known yet. Nor may what is prepared stay when this process ends.
+fn leave_as_after_a_kill<'a>(
+    staged: impl IntoIterator<Item = (&'a Part, Box<dyn Staged + 'a>)>, attendant: Option<Attendant>,
+) {
+    staged.into_iter().for_each(std::mem::forget);
+    std::mem::forget(attendant);
+}
+
+/// The first of many lines, and how many follow.
+pub(crate) fn shortened(mut lines: Vec<String>) -> Vec<String> {
+    const MOST: usize = 20;
+    if lines.len() > MOST {
+        let more = lines.len() - (MOST - 1);
+        lines.truncate(MOST - 1);
+        lines.push(format!("and {more} more"));
+    }
+    lines
 }
 
 /// An error with its causes in one line.
