@@ -56,6 +56,11 @@ sql "CREATE TABLE t (id bigint PRIMARY KEY, a text NOT NULL, b numeric, c timest
          FROM generate_series(1, $ROWS) n; ANALYZE t"
 echo "$ROWS rows, $(sql "SELECT pg_size_pretty(pg_table_size('t'))"); seconds are medians of $RUNS runs"
 
+# The most memory that a process of the guest had while git pulls or pushes.
+guest_memory() {
+    GLXC_TRACE=1 "$@" 2>&1 | sed -nE 's/.*the most memory that was used kib=([0-9]+).*/\1/p' | sort -n | tail -n 1 |
+        awk '{ printf "%.0f MiB", $1 / 1024 }'
+}
 pull() { git pull -q --no-edit --no-rebase $NAME main; }
 push() { git push -q $NAME main; }
 
@@ -81,6 +86,8 @@ echo "pull with nothing changed: $a s, plain git fetch through attach: $b s, rat
 # 3. A pull after one changed row (every row is read).
 change_live() { sql "UPDATE t SET b = b + 1 WHERE id = $ROWS / 2"; }
 a=$(median change_live pull)
+change_live
+echo "memory of the guest in such a pull: $(guest_memory pull)"
 echo "pull of one changed row: $a s, pg_dump + git add: $dump s, ratio $(ratio "$a" "$dump"); ordered COPY: $copy s, ratio $(ratio "$a" "$copy")"
 
 # 4. A push of one changed row, against dropping and loading the table.
@@ -96,6 +103,8 @@ reload() {
 inside 'chmod 1777 /tmp'
 a=$(median commit_row push)
 b=$(median : reload)
+commit_row 8
+echo "memory of the guest in such a push: $(guest_memory push)"
 echo "push of one changed row: $a s, drop and reload: $b s, $(ratio "$b" "$a") times cheaper"
 
 # 5. A push of 10,000 changed rows, in one place and all over the table, against as many UPDATE statements in one transaction.

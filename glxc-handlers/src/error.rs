@@ -18,7 +18,7 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// The application changed what the push changes too. Nothing was written.
-    #[error("changed meanwhile: {}", conflicts(.first, *.total))]
+    #[error("changed meanwhile{}", conflicts(.first, *.total))]
     Changed {
         /// The first conflicts, at most ten, as `public.orders id=17`.
         first: Vec<String>,
@@ -143,11 +143,12 @@ impl Error {
     }
 }
 
+/// How many comes first: whoever shortens a long message cuts its end.
 fn conflicts(first: &[String], total: u64) -> String {
     let named = first.join(", ");
     match total.saturating_sub(first.len() as u64) {
-        0 => named,
-        more => format!("{named} and {more} more"),
+        0 => format!(": {named}"),
+        _ => format!(" ({total} in all): {named}, ..."),
     }
 }
 
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn conflicts_are_named_and_counted() {
         let error = Error::Changed { first: vec!["public.orders id=17".into()], total: 4 };
-        assert_eq!(error.to_string(), "changed meanwhile: public.orders id=17 and 3 more");
+        assert_eq!(error.to_string(), "changed meanwhile (4 in all): public.orders id=17, ...");
     }
 
     #[test]

@@ -186,7 +186,7 @@ pub enum Recovered {
 pub struct Description {
     /// One line: `1 row changed in public.orders`. Empty where nothing changed.
     pub summary: String,
-    /// Further lines, at most some twenty.
+    /// Further lines, the most telling first: a plan shows all of them, a commit message the first.
     pub details: Vec<String>,
 }
 
@@ -329,6 +329,9 @@ pub trait Staged {
     fn abort(self: Box<Self>) -> Result<()>;
 }
 
+/// How many files are named; a state may have millions.
+const DETAILS: usize = 1000;
+
 /// A change in words by its files alone.
 pub fn describe_files(differs: &[Differs]) -> Description {
     let count = |what: fn(&Differs) -> bool, verb: &str| match differs.iter().filter(|d| what(d)).count() {
@@ -342,10 +345,10 @@ pub fn describe_files(differs: &[Differs]) -> Description {
         count(|d| d.next.is_none(), "removed"),
     ];
     let summary = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    let details = match differs {
-        few if few.len() <= 20 => few.iter().map(|d| d.path.to_string()).collect(),
-        _ => Vec::new(),
-    };
+    let mut details: Vec<String> = differs.iter().take(DETAILS).map(|differs| differs.path.to_string()).collect();
+    if differs.len() > DETAILS {
+        details.push(format!("and {} more", differs.len() - DETAILS));
+    }
     Description { summary, details }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, StateConfig};
 use crate::import::{Import, Written};
+use crate::push::shortened;
 use crate::repository::{Operation, sysconf_path, write_durably};
 use crate::{Error, GitTree, ObjectId, Result, StateRepository};
 
@@ -176,7 +177,7 @@ impl StateRepository {
                 self.sysconf(provisional)?.as_ref().map(|t| t as &dyn Tree),
             );
             let description = glxc_handlers::describe_files(&differs);
-            changes.push((format!("sysconf: {}", description.summary), description.details));
+            changes.push((format!("sysconf: {}", description.summary), shortened(description.details)));
         }
         for path in self.abandoned(config)? {
             if self.tree(main, &path)?.is_none() {
@@ -217,7 +218,7 @@ impl StateRepository {
         };
         let description = state.handler.describe(&change, cx).map_err(Error::state(name, "describe"))?;
         let summary = if description.summary.is_empty() { "files rewritten" } else { &description.summary };
-        Ok(Some((format!("{name}: {summary}"), description.details)))
+        Ok(Some((format!("{name}: {summary}"), shortened(description.details))))
     }
 
     fn remembered_path(&self, state: &str) -> PathBuf {
@@ -353,6 +354,13 @@ mod tests {
     fn one_change_is_the_subject() {
         let changes = [("shop: 1 row changed in public.orders".to_owned(), vec![])];
         assert_eq!(message("demo", &changes, &[]), "demo: shop: 1 row changed in public.orders\n");
+    }
+
+    #[test]
+    fn a_message_is_no_list_of_everything() {
+        let lines = |count: usize| (1..=count).map(|number| number.to_string()).collect::<Vec<_>>();
+        assert_eq!(shortened(lines(20)), lines(20));
+        assert_eq!(shortened(lines(21)), [lines(19), vec!["and 2 more".to_owned()]].concat());
     }
 
     #[test]

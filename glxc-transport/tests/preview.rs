@@ -76,6 +76,18 @@ fn a_plan_tells_what_a_push_would_do_and_changes_nothing() {
 }
 
 #[test]
+fn a_plan_is_not_cut_short() {
+    let world = World::pushed();
+    let keys: String = (0..300).map(|number| format!("key {number:03}\t1\n")).collect();
+    world.write("data/kv/keys.tsv", &keys);
+    world.commit("many keys");
+    let text = world.plan(&[]).declined(DONE);
+    for number in 0..300 {
+        assert!(text.contains(&format!("kv:   key {number:03}")), "{number} in:\n{text}");
+    }
+}
+
+#[test]
 fn a_plan_names_every_conflict() {
     let world = World::pushed();
     world.config(&["kv"]);

@@ -53,8 +53,8 @@ pub fn registry() -> Registry {
 /// The guest's whole `main`: reads the command line and serves what it asks for with these kinds of state.
 ///
 /// `GLXC_CONTAINER` and `GLXC_BRANCH` in the environment name the container and the branch that is to be bound. With
-/// `GLXC_TRACE` it tells on standard error how long each step took; with `GLXC_PROGRESS` what is under way, as git does,
-/// in lines that end with a carriage return.
+/// `GLXC_TRACE` it tells on standard error how long each step took, and how much memory; with `GLXC_PROGRESS` what is under
+/// way, as git does, in lines that end with a carriage return.
 pub fn main(registry: Registry) -> ExitCode {
     #[cfg(feature = "failpoints")]
     glxc_handlers::failpoint::arm(&Path::new(FOLDER).join("failpoints"));
@@ -64,13 +64,21 @@ pub fn main(registry: Registry) -> ExitCode {
     if std::env::var_os("GLXC_TRACE").is_some() {
         trace();
     }
-    match run(Path::new(&program), &arguments, registry) {
+    let result = run(Path::new(&program), &arguments, registry);
+    tracing::debug!(kib = peak_memory(), "the most memory that was used");
+    match result {
         Ok(code) => code,
         Err(error) => {
             messages::error(&*error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// The most memory that this process had, in KiB: `VmHWM` in proc_pid_status(5).
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok())
 }
 
 fn run(program: &Path, arguments: &[OsString], registry: Registry) -> Result<ExitCode> {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::describe::shortened;
 use super::layout::{Part, part, rows_folders};
 use super::schema::{self, Database, Kind, Model, ObjectId, Plan};
 use super::schema_files::{LONGEST_FILE, SchemaFiles};
@@ -116,7 +115,7 @@ impl<'a> Definition<'a> {
             ("dropped", &plan.dropped),
         ];
         let line = |verb: &'static str| move |object: &String| format!("{object}: {verb}");
-        shortened(all.into_iter().flat_map(|(verb, objects)| objects.iter().map(line(verb))).collect())
+        all.into_iter().flat_map(|(verb, objects)| objects.iter().map(line(verb))).collect()
     }
 
     /// Checks that the objects which the push changes, and the tables whose rows it changes, are what base says.

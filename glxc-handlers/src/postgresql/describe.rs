@@ -6,9 +6,6 @@ use super::layout::{Part, part, rows_folders};
 use crate::rows::{Changes, Counts, Limits};
 use crate::{Change, Cx, Description, Differs, Result, StatePath, names};
 
-/// How many lines of details there are at most.
-const DETAILS: usize = 20;
-
 /// Says how many rows of which tables differ, and which objects.
 pub(super) fn describe(change: &Change<'_>, cx: &Cx<'_>) -> Result<Description> {
     let base = change.base.as_ref().map(|base| base.tree);
@@ -29,17 +26,7 @@ pub(super) fn counted(differs: &[Differs], tables: &BTreeMap<StatePath, Counts>)
     let rows: Vec<(String, Counts)> = changed.map(|(folder, counts)| (table_name(folder), *counts)).collect();
     let summary = summary(&objects, &rows, sequences);
     let details = objects.into_iter().chain(rows.iter().map(|(name, counts)| in_table(name, counts)));
-    Description { summary, details: shortened(details.collect()) }
-}
-
-/// Not more lines than a person reads.
-pub(super) fn shortened(mut lines: Vec<String>) -> Vec<String> {
-    if lines.len() > DETAILS {
-        let more = lines.len() - (DETAILS - 1);
-        lines.truncate(DETAILS - 1);
-        lines.push(format!("and {more} more"));
-    }
-    lines
+    Description { summary, details: details.collect() }
 }
 
 fn summary(objects: &[String], rows: &[(String, Counts)], sequences: bool) -> String {
@@ -143,6 +130,13 @@ mod tests {
         let cx = Cx { progress: &Silent, cancel: &cancel, deadline: None, scratch, op_dir: scratch };
         assert_eq!(describe(&change, &cx).unwrap().summary, "12 rows added in public.t");
         assert_eq!(next.1.into_inner(), 3);
+    }
+
+    #[test]
+    fn every_table_is_named() {
+        let folder = |number| StatePath::new(format!("data/public.t{number}")).unwrap();
+        let tables = (0..300).map(|number| (folder(number), counts(1, 0, 0))).collect();
+        assert_eq!(counted(&[], &tables).details.len(), 300);
     }
 
     #[test]

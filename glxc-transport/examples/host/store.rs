@@ -151,7 +151,7 @@ impl Handler for Store {
         let next = read_tree(change.next.tree)?;
         let changed = changed(&base, &next);
         let summary = if changed.is_empty() { String::new() } else { format!("{} keys changed", changed.len()) };
-        Ok(Description { summary, details: changed.into_iter().take(20).collect() })
+        Ok(Description { summary, details: changed.into_iter().collect() })
     }
 
     fn stage<'a>(&'a self, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Box<dyn Staged + 'a>> {
