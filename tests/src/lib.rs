@@ -1,7 +1,8 @@
 //! What the tests of the whole chain share: a user's repository, a container of their own, and the programs as built.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// What a program said.
 #[derive(Debug)]
@@ -181,22 +182,102 @@ impl World {
         self.git(&["commit", "-q", "-m", message]).accepted();
     }
 
-    /// The processes of the container as the host sees them: number and name.
-    pub fn processes(&self) -> Vec<(String, String)> {
-        let ours = format!("/lxc.payload.{}", self.name);
-        let is_ours = |group: &str| group.ends_with(&ours) || group.contains(&format!("{ours}/"));
-        let processes = std::fs::read_dir("/proc").expect("/proc").flatten().filter_map(|entry| {
-            let groups = std::fs::read_to_string(entry.path().join("cgroup")).ok()?;
-            let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
-            let number = entry.file_name().to_string_lossy().into_owned();
-            groups.lines().any(is_ours).then(|| (number, name.trim_end().to_owned()))
-        });
-        processes.collect()
+    /// The processes of the container as the host sees them.
+    pub fn processes(&self) -> Vec<Process> {
+        Process::all().into_iter().filter(|process| process.is_in(&self.name)).collect()
+    }
+
+    /// Starts git in the user's repository, in a session of its own, to which front and keeper belong. Its output is
+    /// nowhere: what outlives a killed git must not hold a pipe of ours.
+    ///
+    /// # Panics
+    /// Where it can not be started.
+    pub fn start_git(&self, arguments: &[&str], stderr: Stdio) -> UnderWay {
+        // The child leads no process group, so it becomes git and does not fork.
+        let mut git = self.command("setsid");
+        git.arg("git").args(arguments).stdout(Stdio::null()).stderr(stderr);
+        UnderWay { git: git.spawn().expect("git"), container: self.name.clone() }
     }
 
     /// The user's commit.
     pub fn head(&self) -> String {
         self.git(&["rev-parse", "HEAD"]).accepted().trim().to_owned()
+    }
+}
+
+/// A process of this machine.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its number.
+    pub number: String,
+    /// Its name, as the kernel shortens it.
+    pub name: String,
+    /// Its command line, with spaces between the words.
+    pub command: String,
+    session: String,
+    groups: String,
+}
+
+impl Process {
+    fn all() -> Vec<Process> {
+        let of = |folder: &Path| {
+            let read = |file: &str| Some(String::from_utf8_lossy(&std::fs::read(folder.join(file)).ok()?).into_owned());
+            let stat = read("stat")?;
+            // After the name, which may hold anything: the state, the parent, the process group, the session.
+            let session = stat.rsplit_once(") ")?.1.split(' ').nth(3)?.to_owned();
+            Some(Process {
+                number: folder.file_name()?.to_str()?.to_owned(),
+                name: read("comm")?.trim_end().to_owned(),
+                command: read("cmdline")?.replace('\0', " "),
+                session,
+                groups: read("cgroup")?,
+            })
+        };
+        let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+        all.filter_map(|entry| of(&entry.path())).filter(|process| !process.command.is_empty()).collect()
+    }
+
+    /// Whether it runs in a container.
+    fn is_in(&self, container: &str) -> bool {
+        let payload = format!("/lxc.payload.{container}");
+        self.groups.lines().any(|group| group.ends_with(&payload) || group.contains(&format!("{payload}/")))
+    }
+
+    /// Whether it is the keeper.
+    pub fn is_keeper(&self) -> bool {
+        self.command.starts_with("glxc-keeper")
+    }
+}
+
+/// git, under way, with front and keeper.
+#[derive(Debug)]
+pub struct UnderWay {
+    /// git itself.
+    pub git: Child,
+    container: String,
+}
+
+impl UnderWay {
+    /// What is left of it outside of the container.
+    pub fn processes(&self) -> Vec<Process> {
+        let session = self.git.id().to_string();
+        let all = Process::all().into_iter();
+        all.filter(|process| process.session == session && !process.is_in(&self.container)).collect()
+    }
+
+    /// Waits until nothing of it is left outside of the container.
+    ///
+    /// # Panics
+    /// Where something is left after ten seconds.
+    pub fn wait_until_nothing_is_left(&self, context: &str) {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            match self.processes().as_slice() {
+                [] => return,
+                left => assert!(Instant::now() < until, "{context}: {left:?} is left on this machine"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

@@ -105,10 +105,14 @@ fn bad_commits_are_declined(world: &World) {
     let payment = first("data/public.payment/");
     let function = first("schema/functions/*touch*");
     let row = |name: &str| world.read(name).lines().nth(1).unwrap().to_owned();
+    // The message names the file and the line of the repository, and says what is wrong there.
     let bad = |name: &str, from: &str, to: &str, words: &str| {
+        let line = 1 + world.read(name).split_once(from).unwrap().0.matches('\n').count();
         world.replace(name, from, to);
         world.commit("a bad commit");
-        world.push().declined(words);
+        let said = world.push();
+        assert!(said.stderr.contains(&format!("{name}:{line}")), "{name}:{line} in:\n{}", said.stderr);
+        said.declined(words);
         world.git(&["reset", "-q", "--hard", "HEAD~"]).accepted();
     };
     let order = row(&orders);

@@ -2,11 +2,10 @@
 //! manual step, and the data is old or new.
 
 use std::collections::BTreeMap;
-use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use glxc_tests::{Said, World, scaled, signal_kill};
+use glxc_tests::{Process, Said, UnderWay, World, scaled, signal_kill};
 
 const CONFIG: &str = r#"
 [container]
@@ -39,10 +38,35 @@ const MANY: u32 = 1000;
 enum Struck {
     /// The user's git alone, which front and keeper outlive.
     Git,
-    /// The user's side: git and front. The keeper, in a group of its own, ends with its connection.
+    /// Front alone.
+    Front,
+    /// The keeper alone.
+    Keeper,
+    /// git, front and keeper.
     Client,
     /// One process of ours in the container: git, a hook, what serves them.
     Guest,
+    /// A process of the database server, which ends all its sessions and recovers.
+    Server,
+}
+
+const ALL: [Struck; 6] = [Struck::Git, Struck::Front, Struck::Keeper, Struck::Client, Struck::Guest, Struck::Server];
+
+impl Struck {
+    fn strikes(self, process: &Process) -> bool {
+        let name = process.name.as_str();
+        match self {
+            Struck::Git => name == "git" && process.command.starts_with("git push"),
+            Struck::Front => name == "glxc",
+            Struck::Keeper => process.is_keeper(),
+            Struck::Client => true,
+            Struck::Guest => {
+                name == "glxc" || name.starts_with("guest-") || name.starts_with("git") || name.ends_with("-receive")
+            }
+            // Not the one that starts the others, which its service would start again only so often.
+            Struck::Server => process.command.starts_with("postgres: "),
+        }
+    }
 }
 
 type Tally = BTreeMap<(Struck, &'static str), u32>;
@@ -62,7 +86,7 @@ impl Kills {
         world.glxc(&["init", &name]).accepted();
         world.write("glxc.toml", CONFIG);
         world.write("sysconf/actual/deps", "sysconf.base\n");
-        world.write("sysconf/actual/setup.rc", "sysconf_require_packages postgresql\nmkdir -p /srv/uploads\n");
+        world.write("sysconf/actual/setup.rc", "sysconf_require_packages postgresql procps\nmkdir -p /srv/uploads\n");
         world.commit("an empty machine");
         world.push().accepted();
         world.psql("postgres", "CREATE DATABASE app TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'").accepted();
@@ -105,38 +129,35 @@ impl Kills {
         said
     }
 
-    /// Begins a push and kills somebody while it is under way. `None`: nobody was left to kill.
-    fn kill(&mut self) -> Option<(Struck, Duration)> {
+    /// Begins a push and kills somebody while it is under way. Whom, unless nobody was there to be killed; and whether git
+    /// said that it worked.
+    fn kill(&mut self) -> (Option<Struck>, bool) {
         let moment = self.typical.mul_f64(self.below(1_200_000) as f64 / 1e6);
-        let mut git = self.world.command("git");
-        git.args(["push", &self.world.name, "main"]).stderr(Stdio::null()).process_group(0);
-        let mut git = git.spawn().unwrap();
+        let kind = ALL[self.below(ALL.len() as u64) as usize];
+        let mut push = self.world.start_git(&["push", &self.world.name, "main"], Stdio::null());
         std::thread::sleep(moment);
-        let struck = match self.below(3) {
-            _ if git.try_wait().unwrap().is_some() => None,
-            0 => {
-                git.kill().unwrap();
-                Some(Struck::Git)
-            }
-            1 => {
-                signal_kill(&[format!("-{}", git.id())]);
-                Some(Struck::Client)
-            }
-            _ => {
-                let ours = |name: &str| name == "glxc" || name.starts_with("git") || name.ends_with("-receive");
-                let ours: Vec<_> = self.world.processes().into_iter().filter(|(_, name)| ours(name)).collect();
-                let chosen = self.below(ours.len().max(1) as u64) as usize;
-                ours.get(chosen).map(|(process, _)| {
-                    signal_kill(std::slice::from_ref(process));
-                    Struck::Guest
-                })
-            }
-        };
-        git.wait().unwrap();
+        let struck = push.git.try_wait().unwrap().is_none() && self.strike(kind, &push);
+        let said_done = push.git.wait().unwrap().success();
+        push.wait_until_nothing_is_left(&format!("seed {}, {kind:?}", self.seed));
         // What a killed git leaves in the user's own repository is between the two, whatever the remote is.
         let lock = format!(".git/refs/remotes/{}/main.lock", self.world.name);
         let _ = std::fs::remove_file(self.world.folder().join(lock));
-        struck.map(|struck| (struck, moment))
+        (struck.then_some(kind), said_done)
+    }
+
+    /// Whether there was one to kill.
+    fn strike(&mut self, kind: Struck, push: &UnderWay) -> bool {
+        let inside = matches!(kind, Struck::Guest | Struck::Server);
+        let all = if inside { self.world.processes() } else { push.processes() };
+        let mut struck: Vec<_> = all.into_iter().filter(|process| kind.strikes(process)).map(|p| p.number).collect();
+        if struck.is_empty() {
+            return false;
+        }
+        if inside {
+            struck = vec![struck.swap_remove(self.below(struck.len() as u64) as usize)];
+        }
+        signal_kill(&struck);
+        true
     }
 
     /// Kills so many pushes; after each the next fetch or push settles it.
@@ -154,7 +175,7 @@ impl Kills {
             let value = format!("kill {number}");
             self.edit(&value);
             let wanted = [value.clone(), value, self.world.head()];
-            let struck = self.kill();
+            let (struck, said_done) = self.kill();
             let context = format!("seed {}, push {number}, {struck:?}", self.seed);
             let happened = if number % 2 == 0 {
                 self.world.git(&["fetch", &self.world.name]).accepted();
@@ -167,10 +188,11 @@ impl Kills {
                 assert_eq!(self.live(), wanted, "{context}");
                 said.stderr.contains("up-to-date")
             };
+            assert!(happened || !said_done, "{context}: git was told that it worked");
             if happened || number % 2 == 1 {
                 before = wanted;
             }
-            let Some((struck, _)) = struck else {
+            let Some(struck) = struck else {
                 assert!(happened, "{context}: a push that had ended did not happen");
                 continue;
             };
@@ -195,7 +217,8 @@ impl Kills {
         let script = format!(
             "cd /; runuser -u postgres -- psql -XAtqd app -c '{sql}'; cd /var/lib/glxc; \
              find op scratch check journal -mindepth 1 2> /dev/null; ls -A /srv/uploads | grep glxc; \
-             git --git-dir=repo.git for-each-ref 'refs/glxc/**'; true"
+             git --git-dir=repo.git for-each-ref 'refs/glxc/**'; \
+             pgrep -fl '/usr/lib/[g]lxc/guest|/usr/bin/[g]lxc|[p]roc-receive|[r]eceive-pack|[u]pload-pack'; true"
         );
         assert_eq!(self.world.exec(&script).accepted(), "", "seed {}", self.seed);
     }
@@ -205,7 +228,8 @@ impl Kills {
 fn a_push_killed_at_a_random_moment_happened_or_not() {
     let count = scaled(40);
     let containers = if count < MANY { 1 } else { 3 };
-    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = std::env::var("GLXC_TEST_SEED").map_or_else(|_| now(), |seed| seed.parse().expect("GLXC_TEST_SEED"));
     let worker = |number: u32| {
         let world = World::new(&format!("t-glxc-kills-{number}"))?;
         Some(Kills::new(world, seed + u64::from(number)).run(count.div_ceil(containers)))
@@ -226,7 +250,7 @@ fn a_push_killed_at_a_random_moment_happened_or_not() {
     for outcome in ["old", "new"] {
         assert!(tally.keys().any(|(_, was)| *was == outcome), "seed {seed}: {outcome} was never seen: {tally:?}");
     }
-    for struck in [Struck::Git, Struck::Client, Struck::Guest] {
+    for struck in ALL {
         assert!(tally.keys().any(|(who, _)| *who == struck), "seed {seed}: {struck:?} was never struck: {tally:?}");
     }
 }

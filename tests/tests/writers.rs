@@ -64,8 +64,8 @@ impl Bank {
             "touch /run/writing /run/writers; chmod 1777 /tmp; \
              for n in 1 2; do (while test -e /run/writing; do for i in $(seq 50); do echo \"{WRITE}\"; done; done \
                  | runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d bank > /tmp/acknowledged.$n 2> /tmp/failed.$n) & done; \
-             (n=0; while test -e /run/writing; do n=$((n + 1)); echo $n > /tmp/new; mv /tmp/new /srv/uploads/live.$((n % 20)); \
-                 sleep 0.05; done) & \
+             (n=0; while test -e /run/writing; do n=$((n + 1)); echo $n > /tmp/new; mv /tmp/new /srv/uploads/live.$((n % 20)) && \
+                 echo \"live.$((n % 20)) $n\" >> /tmp/moved; sleep 0.05; done) & \
              wait; rm /run/writers"
         );
         self.world
@@ -149,6 +149,18 @@ impl Bank {
         assert!(lost.is_empty(), "lost: {lost:?}");
         told.len()
     }
+
+    /// Each file has what the application wrote last, live and in the repository.
+    fn check_files(&self) -> usize {
+        let moved = self.world.exec("cat /tmp/moved").accepted();
+        let last: BTreeMap<&str, &str> = moved.lines().map(|line| line.split_once(' ').unwrap()).collect();
+        for (file, value) in &last {
+            let live = self.world.exec(&format!("cat /srv/uploads/{file}")).accepted();
+            let recorded = self.world.read(&format!("data/uploads/files/{file}"));
+            assert_eq!((live.trim(), recorded.trim()), (*value, *value), "{file}");
+        }
+        moved.lines().count()
+    }
 }
 
 #[test]
@@ -190,12 +202,12 @@ fn no_write_is_lost_while_people_push_and_pull() {
     bank.world.pull().accepted();
     let brought = bank.world.git(&["diff", "--stat", &head]).accepted();
     assert_eq!((bank.world.head(), brought.as_str()), (head, ""), "what was recorded is what is there");
-    let commits = bank.world.git(&["rev-list", "main", "--", "data/bank"]).accepted();
+    let commits = bank.world.git(&["rev-list", "main"]).accepted();
     for commit in commits.lines() {
         let (balance, ledger) = (bank.sum(commit, "account", 1), bank.sum(commit, "ledger", 2));
         assert_eq!(balance, ledger, "{commit} is no single point in time");
     }
-    let told = bank.check_acknowledged();
+    let (told, files) = (bank.check_acknowledged(), bank.check_files());
     for (account, note) in &wanted {
         let live = bank.world.psql("bank", &format!("SELECT note FROM account WHERE id = {account}")).accepted();
         assert_eq!(live.trim(), note, "a pushed value of account {account}");
@@ -204,11 +216,11 @@ fn no_write_is_lost_while_people_push_and_pull() {
     {
         println!(
             "{cycles} pushes: {accepted} accepted ({during} with writes meanwhile), {declined} declined; {told} writes of the \
-             application, {} commits",
+             application and {files} of files, {} commits",
             commits.lines().count()
         );
     }
     assert!(during * 2 > u64::from(cycles), "{during} of {cycles} pushes were accepted while the application wrote");
     assert!(declined > 0, "no push met a real conflict");
-    assert!(told > 1000, "{told} writes are no load");
+    assert!(told > 1000 && files > 100, "{told} writes and {files} of files are no load");
 }
