@@ -80,3 +80,27 @@ build_failpoints() {
     install -D "$TARGET/guest/$host/release/guest" "$FAILPOINTS_GUEST"
     FAILPOINTS=$prefix/bin/glxc
 }
+
+# Runs tests of the whole chain beside each other: each has containers of its own and waits most of its time. Each argument is
+# TEST=SCALE. What each said is shown once it ends, and goes to the file $LOG.
+run_chain() {
+    local logs test name failed=0
+    local -A running
+    logs=$(mktemp -d)
+    cargo test --quiet -p glxc-tests --no-run
+    for test in "$@"; do
+        name=${test%=*}
+        echo "cargo test -p glxc-tests --test $name"
+        GLXC_TEST_SCALE=${test#*=} cargo test --quiet -p glxc-tests --test "$name" -- --nocapture >"$logs/$name" 2>&1 &
+        running[$name]=$!
+    done
+    for test in "$@"; do
+        name=${test%=*}
+        wait "${running[$name]}" || { failed=1; printf 'failed: '; }
+        printf '%s:\n' "$name"
+        grep -vE '^$|^running |^\.+$|has been running for' "$logs/$name" || true
+        cat "$logs/$name" >>"$LOG"
+    done
+    rm -rf "$logs"
+    return $failed
+}

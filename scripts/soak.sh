@@ -24,28 +24,8 @@ step "properties of merged row files: $(scaled 100000) cases"
 GLXC_TEST_SCALE=$(scaled 50) cargo test --quiet --release -p glxc-handlers --test merge
 
 step "every failpoint $(scaled 10) times, $(scaled 10000) random kills, $(scaled 2000) pushes and pulls while an application writes"
-# Each has containers of its own and waits most of its time, so they run beside each other.
-cargo test --quiet --release -p glxc-tests --no-run
-LOGS=$(mktemp -d)
-trap 'rm -rf "$LOGS"' EXIT
-soak() {
-    local test=$1 scale=$2 began=$SECONDS
-    if GLXC_TEST_SCALE=$(scaled "$scale") cargo test --quiet --release -p glxc-tests --test "$test" -- --nocapture >"$LOGS/$test" 2>&1; then
-        printf '%s, after %d min:\n' "$test" $(((SECONDS - began) / 60))
-        grep -vE '^$|^running |^\.+$|has been running for' "$LOGS/$test"
-    else
-        cat "$LOGS/$test"
-        return 1
-    fi
-}
-soak faults 10 &
-FAULTS=$!
-soak kills 250 &
-KILLS=$!
-soak writers 40 &
-WRITERS=$!
-FAILED=0
-for part in $FAULTS $KILLS $WRITERS; do wait "$part" || FAILED=1; done
-[ $FAILED = 0 ] || fail "a part of it failed"
+LOG=$(mktemp)
+trap 'rm -f "$LOG"' EXIT
+run_chain "faults=$(scaled 10)" "kills=$(scaled 250)" "writers=$(scaled 40)" || fail "a part of it failed"
 
 printf '\nall passed after %d min\n' $(((SECONDS - START) / 60))

@@ -48,8 +48,9 @@ if has_failpoints "$GLXC_GUEST"; then fail "the guest that users get has failpoi
 build_failpoints
 has_failpoints "$FAILPOINTS_GUEST" || fail "the guest for the tests has no failpoints"
 export GLXC_TEST_FAILPOINTS=$FAILPOINTS
-# Their output counts what was tried.
-run_tests -p glxc-tests -- --nocapture
+run_tests -p glxc-tests --lib
+SCALE=${GLXC_TEST_SCALE:-1}
+run_chain chain=1 destroy=1 "faults=$SCALE" "kills=$SCALE" "writers=$SCALE" || FAILED=1
 
 awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
      END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$LOG" >"$LOG.sum"
