@@ -790,7 +790,7 @@ fn what_an_interrupted_exchange_brought_out_comes_back() {
         std::mem::forget(staged);
         world.write("a", "late");
         world.write("b", "late");
-        let staging = world.path(".glxc-00112233445566ff");
+        let staging = world.path(&world.leftovers()[0]);
         let (cwd, exchange) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
         rustix::fs::renameat_with(cwd, staging.join("0"), cwd, world.path("a"), exchange).unwrap();
         fs::rename(world.path("b"), staging.join("1.out")).unwrap();
@@ -801,6 +801,79 @@ fn what_an_interrupted_exchange_brought_out_comes_back() {
         assert_eq!(committed.notes.len(), 2, "{committed:?}");
     });
     assert_eq!((world.read("a"), world.read("b"), world.leftovers()), ("late".into(), "late".into(), Vec::new()));
+}
+
+/// The folder in which a state prepares stands in the root, or above one that is not there yet: that of another state, maybe.
+#[test]
+fn states_of_one_push_prepare_apart() {
+    if !is_root() {
+        return;
+    }
+    let (world, source) = (World::both(), World::both());
+    world.write("a", "1");
+    source.write("x", "1");
+    let (base, inner) = (world.export(), source.export());
+    let root = Options::new().with("root", Value::Text(world.path("not/there").to_str().unwrap().into()));
+    let other = glxc_handlers::files::make(&Settings::new("other", state_path("other"), root.clone())).unwrap();
+    world.with_change(Some(&base), &base.with(&state_path("files/a"), "2"), |change, cx| {
+        let handler = world.handler();
+        let mut staged = handler.stage(change, cx).unwrap();
+        let next = Recorded { tree: &inner, options: &root };
+        let beneath = Change { base: None, next, differs: &[], replace: true, ..*change };
+        let mut beside = other.stage(&beneath, cx).unwrap();
+        beside.lock().unwrap();
+        // A kill.
+        std::mem::forget(beside);
+        assert_eq!(world.leftovers().len(), 2);
+        assert!(!entries(&world.export()).contains("/.glxc-"), "neither is exported");
+        assert_eq!(other.recover(&beneath, None, Decision::Abort, cx).unwrap(), Recovered::Aborted);
+        assert_eq!(world.leftovers().len(), 1);
+        staged.lock().unwrap();
+        assert_eq!(staged.commit().unwrap(), Committed::default());
+    });
+    assert_eq!((world.read("a"), world.leftovers()), ("2".into(), Vec::new()));
+}
+
+#[test]
+fn what_was_prepared_and_is_gone_is_no_change_of_the_application() {
+    if !is_root() {
+        return;
+    }
+    for (what, whole) in [("changed", false), ("changed", true), ("new", false), ("new", true), ("removed", true)] {
+        let world = World::both();
+        ["changed", "removed"].iter().for_each(|name| world.write(name, "1"));
+        let base = world.export();
+        let next = match what {
+            "removed" => with_entries(&base, |rows| {
+                rows.lines().filter(|l| !l.starts_with("/removed")).map(|l| format!("{l}\n")).collect()
+            })
+            .without(&state_path("files/removed")),
+            name => base.with(&state_path(&format!("files/{name}")), "2"),
+        };
+        let handler = world.handler();
+        world.with_change(Some(&base), &next, |change, cx| {
+            let mut staged = handler.stage(change, cx).unwrap();
+            staged.lock().unwrap();
+            for name in world.leftovers() {
+                let names = fs::read_dir(world.path(&name)).unwrap().map(|entry| entry.unwrap().path());
+                names.for_each(|path| fs::remove_file(path).unwrap());
+                if whole {
+                    fs::remove_dir(world.path(&name)).unwrap();
+                }
+            }
+            let error = staged.commit().unwrap_err();
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(matches!(&error, Error::Io { path, .. } if *path == world.path(what)), "{what}: {error}");
+            assert!(source.contains("what was prepared for it was removed"), "{what}: {source}");
+            let recovered = handler.recover(change, None, Decision::Commit, cx).unwrap();
+            assert_eq!(recovered, Recovered::Committed(Committed::default()), "{what}");
+        });
+        match what {
+            "removed" => assert!(!world.path(what).exists()),
+            name => assert_eq!(world.read(name), "2"),
+        }
+        assert_eq!(world.leftovers(), Vec::<String>::new());
+    }
 }
 
 #[test]
@@ -868,7 +941,14 @@ fn somebody_elses_staging_folder_is_not_used() {
     let outside = world.folder.path().join("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("kept"), "1").unwrap();
-    symlink(&outside, world.path(".glxc-00112233445566ff")).unwrap();
+    // where this state prepares in such an operation
+    let name = world.with_change(Some(&base), &base, |change, cx| {
+        let handler = world.handler();
+        let _staged = handler.stage(change, cx).unwrap();
+        world.leftovers().remove(0)
+    });
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+    symlink(&outside, world.path(&name)).unwrap();
     world.import(Some(&base), &base.with(&state_path("files/a"), "2")).unwrap();
     assert_eq!((world.read("a"), fs::read_dir(&outside).unwrap().count()), ("2".into(), 1));
     // what another operation left is never exported

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fchmod, fchown, mkdirat, openat, symlinkat, unlinkat,
 };
+use siphasher::sip::SipHasher24;
 
 use super::accounts::Accounts;
 use super::export::{is_empty, shown, walk};
@@ -206,9 +207,11 @@ fn changed(conflicts: Vec<String>) -> Error {
     Error::Changed { first: conflicts.into_iter().take(10).collect(), total }
 }
 
-/// The staging folder of an operation is named so.
-fn staging_name(op: &OpId) -> Vec<u8> {
-    [TEMPORARY, op.as_str().as_bytes()].concat()
+/// The staging folder of an operation is named so. Several states may prepare in one folder, where the root of one is not there
+/// yet, so a hash of the state's name tells them apart: an embedder's name may be no name of a file.
+pub(super) fn staging_name(op: &OpId, state: &str) -> Vec<u8> {
+    let state = format!("-{:016x}", SipHasher24::new().hash(state.as_bytes()));
+    [TEMPORARY, op.as_str().as_bytes(), state.as_bytes()].concat()
 }
 
 fn is_ours(stat: &rustix::fs::Stat) -> bool {
@@ -218,9 +221,9 @@ fn is_ours(stat: &rustix::fs::Stat) -> bool {
 impl Plan {
     /// Puts back what a killed import had moved out of the live folder, and not yet compared, where it is not what was expected.
     /// (Only the one step at which it was killed can have such a thing.)
-    pub(super) fn put_back(&self, root: &Path, change: &Change<'_>) -> Result<()> {
+    pub(super) fn put_back(&self, root: &Path, staging: &[u8], change: &Change<'_>) -> Result<()> {
         let Some(place) = Place::open(root)? else { return Ok(()) };
-        let Some(staging) = place.folder(&staging_name(change.op))? else { return Ok(()) };
+        let Some(staging) = place.folder(staging)? else { return Ok(()) };
         let stat = rustix::fs::fstat(&staging).map_err(|e| Error::io("read", root)(e.into()))?;
         if !is_ours(&stat) {
             return Ok(());
@@ -229,11 +232,11 @@ impl Plan {
     }
 }
 
-/// Removes the staging folder of an operation, wherever it was made: in the root or in a folder above.
-pub(super) fn sweep(root: &Path, op: &OpId) -> Result<()> {
+/// Removes a staging folder, wherever it was made: in the root or in a folder above.
+pub(super) fn sweep(root: &Path, staging: &[u8]) -> Result<()> {
     for folder in root.ancestors() {
         if let Some(open) = open_folder(folder)? {
-            remove_all(&open, &staging_name(op)).map_err(Error::io("sweep", folder))?;
+            remove_all(&open, staging).map_err(Error::io("sweep", folder))?;
         }
     }
     Ok(())
@@ -273,10 +276,9 @@ pub(super) struct Staging {
 
 impl Staging {
     /// Makes it in the root, or in the nearest folder above where that does not exist.
-    fn create(root: &Path, op: &OpId) -> Result<Self> {
+    fn create(root: &Path, name: Vec<u8>) -> Result<Self> {
         for path in root.ancestors() {
             let Some(parent) = open_folder(path)? else { continue };
-            let name = staging_name(op);
             let failed = || Error::io("create a staging folder in", path);
             remove_all(&parent, &name).map_err(failed())?;
             mkdirat(&parent, &name, Mode::RWXU).map_err(|e| failed()(e.into()))?;
@@ -294,6 +296,13 @@ impl Staging {
 
     fn full(&self) -> String {
         self.path.join(String::from_utf8_lossy(&self.name).as_ref()).display().to_string()
+    }
+
+    /// Whether it still stands where it was made.
+    pub(super) fn is_there(&self) -> std::io::Result<bool> {
+        let ours = rustix::fs::fstat(&self.folder)?;
+        let there = look(&self.parent, &self.name)?;
+        Ok(there.is_some_and(|found| (found.stat.st_dev, found.stat.st_ino) == (ours.st_dev, ours.st_ino)))
     }
 
     pub(super) fn remove(&self) -> Result<()> {
@@ -316,7 +325,7 @@ impl<'a> Import<'a> {
         if place.is_none() && !plan.0.iter().all(Step::needs_nothing) {
             return Err(files.gone());
         }
-        let staging = Staging::create(&files.settings.root, change.op)?;
+        let staging = Staging::create(&files.settings.root, files.staging(change.op))?;
         let mut import = Import { settings: &files.settings, change, cx, steps: Vec::new(), staging };
         for mut step in plan.0 {
             let number = step.number;

@@ -27,7 +27,7 @@
 //! ```
 //!
 //! The live folder belongs to an application that may be hostile: everything is reached by descriptors from the root folder,
-//! and no link is followed. A new file is made in a folder `.glxc-OPERATION` on the same file system, exchanged with
+//! and no link is followed. A new file is made in a folder `.glxc-OPERATION-STATE` on the same file system, exchanged with
 //! the live one in one step, and what came out is compared; if it is not what was recorded, it is put back. A program
 //! that writes into the very file, or in the short time between compare and exchange of owner and mode alone, can still lose
 //! a write. Times, hard links, access control lists and extended attributes are not kept.
@@ -53,8 +53,8 @@ use listing::Listing;
 use place::Place;
 
 use crate::{
-    Caps, Change, Commit, Cx, Decision, Description, Direction, Error, Exported, Fingerprint, Handler, Live, Options,
-    Record, Recorded, Recovered, Result, Sink, Snapshot, Staged, Tree, Unit, Ways,
+    Caps, Change, Commit, Cx, Decision, Description, Direction, Error, Exported, Fingerprint, Handler, Live, OpId,
+    Options, Record, Recorded, Recovered, Result, Sink, Snapshot, Staged, Tree, Unit, Ways,
 };
 
 /// Contents are merged as git does; only the entries have a key.
@@ -73,8 +73,9 @@ const ATTRIBUTES_TEXT: &str = concat!(
 /// # Errors
 /// [`Error::Options`].
 pub fn make(settings: &crate::Settings) -> Result<Box<dyn Handler>> {
+    let state = settings.state.clone();
     let settings = Settings::read(&settings.options, settings.direction)?;
-    Ok(Box::new(Files { settings, etc: PathBuf::from("/etc") }))
+    Ok(Box::new(Files { state, settings, etc: PathBuf::from("/etc") }))
 }
 
 /// The options of one side.
@@ -155,6 +156,7 @@ fn exclude(patterns: &[&str]) -> Result<Gitignore> {
 /// A folder as a state.
 #[derive(Debug)]
 struct Files {
+    state: String,
     settings: Settings,
     /// Where the names of users are read.
     etc: PathBuf,
@@ -167,6 +169,11 @@ impl Files {
 
     fn gone(&self) -> Error {
         Error::Gone { what: self.settings.root.display().to_string() }
+    }
+
+    /// The name of the folder in which an operation prepares.
+    fn staging(&self, op: &OpId) -> Vec<u8> {
+        import::staging_name(op, &self.state)
     }
 
     /// What live differs in from the recorded files, for a note; nothing is written.
@@ -270,14 +277,14 @@ impl Handler for Files {
     }
 
     fn recover(&self, change: &Change<'_>, _: Option<&Record>, decision: Decision, cx: &Cx<'_>) -> Result<Recovered> {
-        let root = &self.settings.root;
+        let (root, staging) = (&self.settings.root, self.staging(change.op));
         if decision != Decision::Commit {
-            return import::sweep(root, change.op).map(|()| Recovered::Aborted);
+            return import::sweep(root, &staging).map(|()| Recovered::Aborted);
         }
         let mut plan = Plan::new(self, change, cx)?;
         plan.recall(cx.op_dir)?;
-        plan.put_back(root, change)?;
-        import::sweep(root, change.op)?;
+        plan.put_back(root, &staging, change)?;
+        import::sweep(root, &staging)?;
         Import::stage(self, plan, change, cx)?.apply().map(Recovered::Committed)
     }
 }

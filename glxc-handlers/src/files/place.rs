@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::{Error, Result};
 
-/// What every temporary name of ours begins with; the operation's id follows.
+/// What every temporary name of ours begins with; the operation's id follows, and something that tells its states apart.
 pub(super) const TEMPORARY: &[u8] = b".glxc-";
 
 /// Whether a name is a temporary one of ours.

@@ -140,7 +140,8 @@ impl Import<'_> {
         let (staging, out) = (&self.staging.folder, step.out_name());
         match renameat_with(folder, name, staging, &out, RenameFlags::NOREPLACE) {
             Ok(()) => {}
-            Err(Errno::NOENT) => return Ok(Swapped::Done),
+            Err(Errno::NOENT) if self.staging.is_there()? => return Ok(Swapped::Done),
+            Err(Errno::NOENT) => return Err(unprepared()),
             Err(error) => return Err(error.into()),
         }
         if self.is_old(step, staging, out.as_bytes())? {
@@ -167,17 +168,20 @@ impl Import<'_> {
             (None, _) => return insert(staging, staged, folder, name),
             (Some(_), _) => {}
         }
-        let ours = Stamp::at(staging, staged.as_bytes())?;
+        let ours = prepared(staging, staged)?;
         match renameat_with(staging, staged, folder, name, RenameFlags::EXCHANGE) {
             Ok(()) => {}
-            Err(Errno::NOENT) => return Ok(Swapped::Stays("was removed meanwhile and stays so")),
+            // one of both is gone
+            Err(Errno::NOENT) => {
+                return prepared(staging, staged).map(|_| Swapped::Stays("was removed meanwhile and stays so"));
+            }
             Err(error) => return Err(error.into()),
         }
         if self.is_old(step, staging, staged.as_bytes())? {
             discard(staging, staged)?;
             return Ok(Swapped::Done);
         }
-        exchange_back(staging, staged, folder, name, ours)?;
+        exchange_back(staging, staged, folder, name, Some(ours))?;
         Ok(Swapped::Stays("was changed meanwhile and stays"))
     }
 
@@ -232,10 +236,10 @@ fn exchange_back(
     const TRIES: usize = 100;
     let mut there = ours;
     for _ in 0..TRIES {
-        let put = Stamp::at(staging, staged.as_bytes())?;
+        let put = Some(prepared(staging, staged)?);
         match renameat_with(staging, staged, folder, name, RenameFlags::EXCHANGE) {
             // the application removed ours already, so the one that came out is gone too
-            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOENT) => return prepared(staging, staged).map(drop),
             other => other?,
         }
         if Stamp::at(staging, staged.as_bytes())? == there {
@@ -259,8 +263,21 @@ fn insert(staging: &OwnedFd, staged: &str, folder: &OwnedFd, name: &[u8]) -> Res
     match renameat_with(staging, staged, folder, name, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(Swapped::Done),
         Err(Errno::EXIST) => Ok(Swapped::Stays("was changed meanwhile and stays")),
+        Err(Errno::NOENT) => {
+            prepared(staging, staged).map(|_| Swapped::Stays("has no folder any more and is left out"))
+        }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What stands in the staging folder under a name. It is private, so what is missing there the application did not remove.
+fn prepared(staging: &OwnedFd, name: &str) -> Result<Stamp, Unread> {
+    Stamp::at(staging, name.as_bytes())?.ok_or_else(unprepared)
+}
+
+fn unprepared() -> Unread {
+    let message = "what was prepared for it was removed by something else";
+    Unread::Live(std::io::Error::new(std::io::ErrorKind::NotFound, message))
 }
 
 /// Removes what came out; a folder that came out in a race stays for the sweep.
