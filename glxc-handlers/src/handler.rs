@@ -208,6 +208,18 @@ pub trait Handler: Send + Sync + fmt::Debug {
         String::new()
     }
 
+    /// What is live as a name that nothing else has, whatever its handler, with how it is reached (`folder /srv/shop`): what
+    /// is live belongs to one state. Empty: states of this kind never meet.
+    fn claim(&self) -> String {
+        String::new()
+    }
+
+    /// Whether it manages what another state claims: the same, or what lies in it. Two such states are refused, since each
+    /// would undo what the other does.
+    fn covers(&self, claim: &str) -> bool {
+        !claim.is_empty() && self.claim() == claim
+    }
+
     /// Waits until the engine answers, until the deadline of `cx`.
     ///
     /// # Errors

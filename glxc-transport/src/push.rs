@@ -12,7 +12,7 @@ use crate::attendant::Attendant;
 use crate::config::{PushPolicy, StateConfig};
 use crate::journal::{self, Journal, RefUpdate, Step};
 use crate::repository::Operation;
-use crate::{Error, GitTree, ObjectId, Result, StateRepository};
+use crate::{Config, ConfigError, Error, GitTree, ObjectId, Result, StateRepository};
 
 /// A state that takes part in a push, with what is compared.
 #[derive(Debug)]
@@ -87,6 +87,7 @@ impl StateRepository {
     /// [`Error::Config`], [`Error::Tree`], [`Error::State`] with the place.
     pub fn check(&self, old: Option<&ObjectId>, new: &ObjectId) -> Result<()> {
         let config = self.config(new)?;
+        self.check_claims(new, &config)?;
         let before = old.map(|old| self.config(old)).transpose()?;
         let operation = self.check_operation()?;
         for state in &config.states {
@@ -101,6 +102,30 @@ impl StateRepository {
         }
         if let (Some(setup), Some(tree)) = (&self.parts.setup, self.sysconf(new)?) {
             setup.check(&tree).map_err(Error::Setup)?;
+        }
+        Ok(())
+    }
+
+    /// What is live belongs to one state.
+    fn check_claims(&self, new: &ObjectId, config: &Config) -> Result<()> {
+        let mut others: Vec<(&StateConfig, Box<dyn Handler>)> = Vec::new();
+        for state in &config.states {
+            let handler = self.handler(new, state)?;
+            let claim = handler.claim();
+            let meets = others.iter().find(|(_, other)| handler.covers(&other.claim()) || other.covers(&claim));
+            if let Some((other, there)) = meets {
+                let message = format!(
+                    "state `{}` is {}, and state `{}` is {}: what is live belongs to one state (a folder within another's is \
+                     that one's too, unless it excludes it)",
+                    other.name(),
+                    there.place(),
+                    state.name(),
+                    handler.place()
+                );
+                let source = ConfigError { line: state.line, message };
+                return Err(Error::Config { commit: new.short().into(), source });
+            }
+            others.push((state, handler));
         }
         Ok(())
     }

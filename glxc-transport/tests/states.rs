@@ -151,6 +151,36 @@ fn settings_reach_the_handler_without_a_change_of_files() {
     }
 }
 
+/// Each would undo what the other does, so what is live belongs to one state.
+#[test]
+fn what_is_live_belongs_to_one_state() {
+    let world = World::pushed();
+    let kv = world.read("glxc.toml");
+    let folder = |name: &str, root: &str, more: &str| {
+        let root = world.path(root).display().to_string();
+        format!("[state.{name}]\nhandler = \"files\"\npath = \"{name}\"\nroot = \"{root}\"\n{more}")
+    };
+    let twice = kv.replace("[state.kv]", "[state.twin]").replace("data/kv", "data/twin");
+    let push = "direction = \"push\"\n";
+    for (states, first, second) in [
+        (twice, "kv", "twin"),
+        (folder("a", "srv", "") + &folder("b", "srv", push), "a", "b"),
+        (folder("a", "srv", "") + &folder("b", "srv/x/y", ""), "a", "b"),
+        (folder("a", "srv/x/y", "") + &folder("b", "srv", push), "a", "b"),
+        (folder("a", "srv", "exclude = [\"/x/z\"]\n") + &folder("b", "srv/x/y", ""), "a", "b"),
+    ] {
+        world.set_config(&format!("{kv}{states}"));
+        world.commit(&format!("{first} {second}"));
+        let text = world.push().declined(&format!("state `{second}`"));
+        assert!(text.contains(&format!("state `{first}`")) && text.contains("glxc.toml:"), "{text}");
+        world.assert_nothing_left();
+    }
+    let beside = folder("a", "srv", "exclude = [\"/x/\"]\n") + &folder("b", "srv/x/y", "") + &folder("c", "srv2", "");
+    world.set_config(&format!("{kv}{beside}"));
+    world.commit("apart");
+    world.push().accepted();
+}
+
 #[test]
 fn two_transactional_states_change_together() {
     let world = World::two();

@@ -41,6 +41,7 @@ mod names;
 mod place;
 mod swap;
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -63,6 +64,9 @@ const ATTRIBUTES_TEXT: &str = concat!(
     "* -text -filter -ident !working-tree-encoding -whitespace\n",
     "/entries/** diff=glxc merge=glxc\n",
 );
+
+/// What every claim of a folder begins with; its path follows.
+const CLAIM: &str = "folder ";
 
 /// Makes the handler of a `files` state.
 ///
@@ -124,7 +128,7 @@ impl Settings {
 
     /// Whether a path beneath the root is left alone, by itself or with a folder above.
     fn excludes(&self, path: &[u8], is_folder: bool) -> bool {
-        let path = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path);
+        let path = std::ffi::OsStr::from_bytes(path);
         self.exclude.matched_path_or_any_parents(Path::new(path), is_folder).is_ignore()
     }
 
@@ -206,6 +210,18 @@ impl Handler for Files {
 
     fn place(&self) -> String {
         format!("the folder {}", self.settings.root.display())
+    }
+
+    fn claim(&self) -> String {
+        format!("{CLAIM}{}", self.settings.root.display())
+    }
+
+    fn covers(&self, claim: &str) -> bool {
+        let path = claim.strip_prefix(CLAIM).and_then(|path| Path::new(path).strip_prefix(&self.settings.root).ok());
+        path.is_some_and(|path| {
+            let beneath = path.as_os_str().as_bytes();
+            beneath.is_empty() || !self.settings.excludes(beneath, true)
+        })
     }
 
     fn live(&self, cx: &Cx<'_>) -> Result<Live> {

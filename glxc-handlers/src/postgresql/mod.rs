@@ -91,6 +91,11 @@ impl Handler for Postgresql {
         format!("the database {}", self.target.database)
     }
 
+    fn claim(&self) -> String {
+        let Target { server, port, database, .. } = &self.target;
+        format!("postgresql {server:?} {port} {database}")
+    }
+
     fn ready(&self, cx: &Cx<'_>) -> Result<()> {
         session::wait(&self.target, cx)
     }
@@ -173,3 +178,30 @@ const NOT_EMPTY: &str = "SELECT \
     OR EXISTS (SELECT FROM pg_publication) \
     OR EXISTS (SELECT FROM pg_foreign_data_wrapper) \
     OR EXISTS (SELECT FROM pg_largeobject_metadata)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, StatePath, Value};
+
+    #[test]
+    fn a_database_is_claimed_with_its_server() {
+        let text = |text: &str| Value::Text(text.into());
+        let state = |key: &str, value: Value| {
+            let options = Options::new().with("database", text("shop")).with(key, value);
+            make(&Settings::new("any", StatePath::new("any").unwrap(), options)).unwrap()
+        };
+        let shop = state("port", Value::Integer(5432));
+        for (key, value, same) in [
+            ("user", text("other"), true),
+            ("tables", Value::Table(Options::new()), true),
+            ("port", Value::Integer(5433), false),
+            ("host", text("localhost"), false),
+            ("socket", text("/run/other"), false),
+            ("database", text("shop2"), false),
+        ] {
+            let other = state(key, value);
+            assert_eq!((shop.covers(&other.claim()), other.covers(&shop.claim())), (same, same), "{key}");
+        }
+    }
+}

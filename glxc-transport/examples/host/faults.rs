@@ -79,6 +79,14 @@ impl Handler for Watched {
         self.inner.place()
     }
 
+    fn claim(&self) -> String {
+        self.inner.claim()
+    }
+
+    fn covers(&self, claim: &str) -> bool {
+        self.inner.covers(claim)
+    }
+
     fn ready(&self, cx: &Cx<'_>) -> Result<()> {
         self.inner.ready(cx)
     }

@@ -117,6 +117,10 @@ impl Handler for Store {
         format!("the file {}", self.file.display())
     }
 
+    fn claim(&self) -> String {
+        format!("file {}", self.file.display())
+    }
+
     fn live(&self, _: &Cx<'_>) -> Result<Live> {
         Ok(match self.read_live()? {
             None => Live::Absent,
