@@ -444,10 +444,63 @@ fn bad_trees_are_refused_with_their_place() {
         ),
         (replace("\ttarget\n", "\tgoal\n"), "entries/rows.tsv:1: other columns than"),
         (MemoryTree::default(), "entries: no row file"),
+        (add("//x/\t0755\troot\troot\t\\N"), "entries/rows.tsv:7: not a path as it is written here"),
+        (add("/x%00/\t0755\troot\troot\t\\N"), "entries/rows.tsv:7: not a path as it is written here"),
+        (add("/%2e%2e/\t0755\troot\troot\t\\N"), "entries/rows.tsv:7: not a path as it is written here"),
+        (add("/x%FF/\t0755\troot\troot\t\\N"), "entries/rows.tsv:7: not a path as it is written here"),
+        (add("/x%f/\t0755\troot\troot\t\\N"), "entries/rows.tsv:7: not a path as it is written here"),
+        (add("/x\t\\N\troot\troot\ty%00"), "entries/rows.tsv:7: not a target as it is written here"),
+        (base.with(&state_path("files/x%00"), "x"), "files/x%00: not a name as it is written here"),
+        (base.with(&state_path("files/%2fetc/x"), "x"), "files/%2fetc/x: not a name as it is written here"),
+        (base.with(&state_path("files/x%zz"), "x"), "files/x%zz: not a name as it is written here"),
+        (base.with(&StatePath::new(b"files/x\xff").unwrap(), "x"), "files/x\\xff: not a name as it is written here"),
+        (base.with(&state_path("files/sub/.Git/config"), "x"), "files/sub/.Git/config: `.git` is git's own"),
     ] {
         let error = world.import(Some(&base), &next).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
         assert_eq!((world.look(), world.leftovers()), (look.clone(), Vec::new()), "{message}");
+    }
+}
+
+/// What is exported can be checked out where case does not count, so what is pushed must be such, too.
+#[test]
+fn contents_that_differ_by_case_alone_are_refused() {
+    if !is_root() {
+        return;
+    }
+    let world = World::both();
+    world.write("Readme", "1");
+    world.write("sub-x", "1");
+    let base = world.export();
+    for (first, second) in [
+        ("Readme", "README"),
+        ("new/Größe", "new/GRÖSSE"),
+        ("sub/a", "Sub/b"),
+        ("sub/a/x", "sub/A/y"),
+        // a file and a folder, with another name between them
+        ("sub", "SUB/x"),
+    ] {
+        let path = |name: &str| state_path(&format!("files/{name}"));
+        let error = world.import(Some(&base), &base.with(&path(first), "1").with(&path(second), "2")).unwrap_err();
+        let (one, other) = (format!("files/{first}"), format!("files/{second}"));
+        let text = error.to_string();
+        assert!(
+            text.contains("where a file system ignores case") && text.contains(&one) && text.contains(&other),
+            "{text}"
+        );
+        assert!(!world.path(second).exists());
+    }
+    world.import(Some(&base), &base.with(&state_path("files/%52%45%41%44%4d%45"), "2")).unwrap();
+    assert_eq!((world.read("Readme"), world.read("README")), ("1".into(), "2".into()));
+    // names that are only pushed are those of the container
+    let code = World::new(Direction::Push);
+    code.import(None, &app(&[("Readme", Mode::File, "1"), ("README", Mode::File, "2")])).unwrap();
+    assert_eq!((code.read("Readme"), code.read("README")), ("1".into(), "2".into()));
+    for (name, message) in
+        [(".git/config", "`.git` is git's own"), ("x/.glxc-00112233445566ff-x/y", "a name of glxc's own")]
+    {
+        let error = code.import(None, &app(&[(name, Mode::File, "1")])).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{name}: {message}")), "{error}");
     }
 }
 
@@ -1164,4 +1217,28 @@ fn options_are_checked() {
         assert!(error.starts_with(message), "{error}");
     }
     make(Direction::Push, root("/srv").with("owner", text("www-data")).with("mode", text("600"))).unwrap();
+}
+/// Levels without end neither overflow the stack nor are left out.
+#[test]
+fn deep_folders_come_back_or_are_named() {
+    if !is_root() {
+        return;
+    }
+    use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+    let nest = |levels: usize| {
+        let world = World::both();
+        let mut inner = open(&world.root, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        for _ in 0..levels {
+            mkdirat(&inner, "a", Mode::RWXU).unwrap();
+            inner = openat(&inner, "a", OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        world
+    };
+    let world = nest(500);
+    let tree = world.export();
+    fs::remove_dir_all(&world.root).unwrap();
+    world.import(None, &tree).unwrap();
+    assert_eq!(world.export(), tree);
+    let error = nest(2100).try_export(None).unwrap_err();
+    assert!(matches!(&error, Error::Io { path, .. } if path.to_string_lossy().ends_with("/a/a")), "{error}");
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{FileType, Stat};
 
 use super::accounts::Accounts;
-use super::listing::{ATTRIBUTES, ENTRIES, FILES, header, known};
+use super::listing::{ATTRIBUTES, ENTRIES, FILES, header, is_git, known};
 use super::names::{encode_siblings, encode_target};
 use super::place::{Found, Place, bits, list, look, open_file, target};
 use super::{ATTRIBUTES_TEXT, Settings};
@@ -30,7 +30,7 @@ pub(super) fn export(
     let root = rustix::fs::fstat(place.root()).map_err(|e| Error::io("read", place.full(b""))(e.into()))?;
     export.row("/", &root, None)?;
     export.note_attributes(place.root(), b"")?;
-    export.folder(place.root(), b"", "")?;
+    export.all()?;
     let Export { sink, spool, unsteady, extended, .. } = export;
     write_entries(spool, sink, cx.scratch)?;
     let unsteady = unsteady.note("were written while they were read");
@@ -62,6 +62,14 @@ struct Export<'e> {
     extended: Names,
 }
 
+/// A folder that is begun.
+struct Level {
+    folder: OwnedFd,
+    path: Vec<u8>,
+    encoded: String,
+    rest: std::vec::IntoIter<(String, Found)>,
+}
+
 /// Some names, and how many there are.
 #[derive(Default)]
 struct Names(Vec<String>, usize);
@@ -81,54 +89,72 @@ impl Names {
 }
 
 impl Export<'_> {
-    fn folder(&mut self, folder: &OwnedFd, path: &[u8], encoded: &str) -> Result<()> {
+    /// Everything beneath the root. Folders that are begun wait here and not on the stack: an application nests what it likes.
+    fn all(&mut self) -> Result<()> {
+        let root = self.place.root().try_clone().map_err(Error::io("open", self.place.full(b"")))?;
+        let mut begun = vec![self.begin(root, Vec::new(), String::new())?];
+        while let Some(level) = begun.last_mut() {
+            match level.rest.next() {
+                Some((name, found)) => {
+                    let (path, encoded) = (below(&level.path, &found.name), format!("{}/{name}", level.encoded));
+                    let inner = self.entry(&level.folder, path, &encoded, &found)?;
+                    begun.extend(inner);
+                }
+                None => drop(begun.pop()),
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, folder: OwnedFd, path: Vec<u8>, encoded: String) -> Result<Level> {
         self.cx.check()?;
-        let found = list(folder).map_err(Error::io("read", self.place.full(path)))?;
+        let found = list(&folder).map_err(Error::io("read", self.place.full(&path)))?;
         let kept: Vec<Found> = found
             .into_iter()
-            .filter(|f| !self.settings.excludes(&below(path, &f.name), f.kind() == FileType::Directory))
+            .filter(|f| !self.settings.excludes(&below(&path, &f.name), f.kind() == FileType::Directory))
             .collect();
         let names = encode_siblings(kept.iter().map(|found| found.name.as_slice()));
         let mut named: Vec<(String, Found)> = names.into_iter().zip(kept).collect();
         // folders as they stand in the rows, so that a walk gives these in order
         named.iter_mut().filter(|(_, f)| f.kind() == FileType::Directory).for_each(|(name, _)| name.push('/'));
         named.sort_by(|(a, _), (b, _)| a.cmp(b));
-        for (name, found) in named {
-            self.entry(folder, &below(path, &found.name), &format!("{encoded}/{name}"), &found)?;
-        }
-        Ok(())
+        Ok(Level { folder, path, encoded, rest: named.into_iter() })
     }
 
-    fn entry(&mut self, folder: &OwnedFd, path: &[u8], encoded: &str, found: &Found) -> Result<()> {
-        let failed = || Error::io("read", self.place.full(path));
+    /// Writes what stands in a folder; what is in it where it is one, is to follow.
+    fn entry(&mut self, folder: &OwnedFd, path: Vec<u8>, encoded: &str, found: &Found) -> Result<Option<Level>> {
+        let full = self.place.full(&path);
+        let failed = || Error::io("read", &full);
         match found.kind() {
             FileType::Directory => {
                 // gone meanwhile, or a link now: it was not there
-                let Some(inner) = self.place.folder(path)? else { return Ok(()) };
+                let Some(inner) = self.place.folder(&path)? else { return Ok(None) };
                 let stat = rustix::fs::fstat(&inner).map_err(|e| failed()(e.into()))?;
                 self.row(encoded, &stat, None)?;
-                self.note_attributes(&inner, path)?;
-                self.folder(&inner, path, encoded.trim_end_matches('/'))
+                self.note_attributes(&inner, &path)?;
+                return self.begin(inner, path, encoded.trim_end_matches('/').into()).map(Some);
             }
             FileType::Symlink => match target(folder, &found.name) {
-                Ok(target) => self.row(encoded, &found.stat, Some(&target)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(failed()(error)),
+                Ok(target) => self.row(encoded, &found.stat, Some(&target))?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed()(error)),
             },
-            FileType::RegularFile => match open_file(folder, &found.name).map_err(failed())? {
-                Some(file) => self.file(file, path, encoded),
-                None => Ok(()),
-            },
+            FileType::RegularFile => {
+                if let Some(file) = open_file(folder, &found.name).map_err(failed())? {
+                    self.file(file, &path, encoded)?;
+                }
+            }
             other => {
                 let kind = match other {
                     FileType::Fifo => "a fifo",
                     FileType::Socket => "a socket",
                     _ => "a device",
                 };
-                let full = self.place.full(path);
-                Err(Error::Unsupported { what: format!("{kind}: {} (`exclude` leaves it out)", full.display()) })
+                let what = format!("{kind}: {} (`exclude` leaves it out)", full.display());
+                return Err(Error::Unsupported { what });
             }
         }
+        Ok(None)
     }
 
     /// What a row says is what the opened file was before it was read.
@@ -192,7 +218,6 @@ fn copy(file: &mut File, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<std::io::Re
 pub(super) fn export_literal(
     settings: &Settings, place: &Place, sink: &mut dyn Sink, cx: &Cx<'_>,
 ) -> Result<Vec<String>> {
-    let is_git = |path: &[u8]| path.split(|b| *b == b'/').any(|name| name.eq_ignore_ascii_case(b".git"));
     let mut left = Names::default();
     let mut paths = walk(settings, place, cx)?;
     paths.sort();

@@ -5,15 +5,28 @@ use std::sync::Arc;
 
 use super::Settings;
 use super::accounts::{Accounts, is_name};
-use super::names::decode;
+use super::names::{decode, fold};
 use crate::rows::{Comparator, Header, Limits, Reader};
-use crate::{ContentId, Cx, Direction, Error, Mode, Result, StatePath, Tree};
+use crate::{ContentId, Cx, Direction, Entry, Error, Mode, Result, StatePath, Tree};
 
 /// Beneath it are the contents.
 pub(super) const FILES: &str = "files";
 /// Beneath it is the row file of all else.
 pub(super) const ENTRIES: &str = "entries";
 pub(super) const ATTRIBUTES: &str = ".gitattributes";
+
+/// The longest path of a folder that a system opens, and the longest name in one.
+const LONGEST_PATH: usize = 4095;
+const LONGEST_NAME: usize = 255;
+const TOO_LONG: &str = "a folder's path of more than 4095 bytes, or a name of more than 255, which no system opens";
+
+/// The longest row. No path, target and names are longer, and a line without an end is not read into memory.
+const LONGEST_ROW: u64 = 64 << 10;
+
+/// How many bytes the paths may have of folders that are there only as parts of paths: few files can stand for very many.
+const IMPLIED: usize = 64 << 20;
+
+const GIT: &str = "`.git` is git's own; no repository holds it";
 
 /// A path of ours that is known to be one.
 pub(super) fn known(path: &str) -> Result<StatePath> {
@@ -110,19 +123,25 @@ impl Listing {
                 Mode::Executable => settings.mode >> 2 & 0o111,
                 Mode::Link => return Err(Error::input(&entry.path, None, "a link; only plain files are installed")),
             };
-            if super::place::is_temporary(entry.path.components().next().unwrap_or_default()) {
+            if is_git(entry.path.as_bytes()) {
+                return Err(Error::input(&entry.path, None, GIT));
+            }
+            if entry.path.components().any(super::place::is_temporary) {
                 return Err(Error::input(&entry.path, None, "a name of glxc's own temporary files"));
             }
             if settings.excludes(entry.path.as_bytes(), false) {
                 continue;
+            }
+            if !fits(entry.path.as_bytes(), false) {
+                return Err(Error::input(&entry.path, None, TOO_LONG));
             }
             let mode = settings.mode | executable;
             let owned = Some(Owned { mode, user: settings.owner.clone(), group: settings.group.clone() });
             let kind = Kind::File { content: entry.path.clone(), id: entry.id.clone() };
             listing.nodes.insert(entry.path.as_bytes().to_vec(), Node { kind, owned });
         }
-        listing.complete(|_| None)?;
-        listing.nodes.entry(Vec::new()).or_insert(Node { kind: Kind::Folder, owned: None });
+        listing.nodes.insert(Vec::new(), Node { kind: Kind::Folder, owned: None });
+        listing.complete()?;
         Ok(listing)
     }
 
@@ -137,9 +156,10 @@ impl Listing {
                 return Err(Error::input(path, None, "not expected here: contents stand in `files/`"));
             }
         }
-        crate::rows::check(tree, &entries, Limits::default(), cx)?;
+        let limits = Limits { line: LONGEST_ROW, ..Limits::default() };
+        crate::rows::check(tree, &entries, limits, cx)?;
         let mut listing = Listing::default();
-        let mut rows = Reader::new(tree, &entries, Limits::default())?;
+        let mut rows = Reader::new(tree, &entries, limits)?;
         if rows.header() != Some(&header()) {
             let first = tree.within(&entries).first().map_or(&entries, |entry| &entry.path);
             return Err(Error::input(first, 1, format!("other columns than {}", header().columns.join(", "))));
@@ -157,6 +177,9 @@ impl Listing {
         let fields: Vec<&str> = text.split('\t').collect();
         let &[path, mode, user, group, target] = fields.as_slice() else { return Err("not five values".into()) };
         let (path, folder) = path_of(path).ok_or("not a path as it is written here")?;
+        if !fits(&path, folder) {
+            return Err(TOO_LONG.into());
+        }
         let kind = match target {
             "\\N" if folder => Kind::Folder,
             // the content is found later
@@ -200,6 +223,12 @@ impl Listing {
             let bad = |message: &str| Error::input(&entry.path, None, message);
             let path = entry.path.beneath(files).and_then(|path| path.as_str().and_then(content_path));
             let path = path.ok_or_else(|| bad("not a name as it is written here"))?;
+            if is_git(entry.path.as_bytes()) {
+                return Err(bad(GIT));
+            }
+            if !fits(&path, false) {
+                return Err(bad(TOO_LONG));
+            }
             if !seen.insert(path.clone()) {
                 return Err(bad("the same file as another, in another spelling"));
             }
@@ -207,10 +236,8 @@ impl Listing {
             match self.nodes.get_mut(&path) {
                 Some(Node { kind: kind @ Kind::File { .. }, .. }) => *kind = found,
                 Some(_) => return Err(bad("a content for what is a folder or a link in the entries")),
-                None => {
-                    let owned = self.owned_above(&path).map(|above| Owned { mode: 0o644, ..above });
-                    self.nodes.insert(path, Node { kind: found, owned });
-                }
+                // whose it is shows below
+                None => drop(self.nodes.insert(path, Node { kind: found, owned: None })),
             }
         }
         let lost =
@@ -219,31 +246,60 @@ impl Listing {
             return Err(self.error(path, "no content for it in `files/`"));
         }
         self.nodes.entry(Vec::new()).or_insert_with(|| Node { kind: Kind::Folder, owned: Some(root_owned()) });
-        self.complete(|above| above.map(|above| Owned { mode: 0o755, ..above }))
+        self.complete()
     }
 
-    /// What the nearest folder above belongs to.
-    fn owned_above(&self, path: &[u8]) -> Option<Owned<Arc<str>>> {
-        let above = ancestors(path).find_map(|folder| self.nodes.get(folder));
-        above.map_or_else(|| Some(root_owned()), |node| node.owned.clone())
-    }
-
-    /// Adds the folders that are there only as parts of paths, and refuses what stands beneath something else.
-    fn complete(&mut self, owned: impl Fn(Option<Owned<Arc<str>>>) -> Option<Owned<Arc<str>>>) -> Result<()> {
+    /// Adds the folders that are there only as parts of paths, and refuses what stands beneath something else. These folders,
+    /// and files without an owner, belong to whom the nearest folder above belongs, if that is known. (The root is there.)
+    fn complete(&mut self) -> Result<()> {
         let paths: Vec<Vec<u8>> = self.nodes.keys().cloned().collect();
+        let mut room = IMPLIED;
         for path in &paths {
+            let (mut missing, mut above) = (Vec::new(), None);
             for folder in ancestors(path) {
-                match self.nodes.get(folder).map(|node| &node.kind) {
-                    Some(Kind::Folder) => break,
+                match self.nodes.get(folder) {
+                    Some(Node { kind: Kind::Folder, owned }) => {
+                        above.clone_from(owned);
+                        break;
+                    }
                     Some(_) => return Err(self.error(path, "beneath something that is no folder")),
-                    None => {}
+                    None => missing.push(folder),
                 }
-                let node = Node { kind: Kind::Folder, owned: owned(self.owned_above(folder)) };
-                self.nodes.insert(folder.to_vec(), node);
+            }
+            let length = missing.iter().map(|folder| folder.len()).sum();
+            room = room.checked_sub(length).ok_or_else(|| {
+                self.error(
+                    path,
+                    &format!("with it the folders of all paths are more than {} MiB of names", IMPLIED >> 20),
+                )
+            })?;
+            let owned = |mode: u32| above.clone().map(|above| Owned { mode, ..above });
+            for folder in missing {
+                self.nodes.insert(folder.to_vec(), Node { kind: Kind::Folder, owned: owned(0o755) });
+            }
+            if let Some(node @ Node { owned: None, .. }) = self.nodes.get_mut(path) {
+                node.owned = owned(0o644);
             }
         }
         Ok(())
     }
+}
+
+/// Refuses contents that are one where a file system ignores case. Exported ones are encoded so that none are.
+pub(super) fn check_case(tree: &dyn Tree) -> Result<()> {
+    let folded = |entry: &Entry| fold(entry.path.as_bytes()).replace('/', "\0");
+    let mut entries: Vec<_> = tree.within(&known(FILES)?).iter().map(|entry| (folded(entry), entry)).collect();
+    // what is in one folder, however it is spelled, stands together
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    for pair in entries.windows(2) {
+        let (one, other) = (&pair[0].1.path, &pair[1].1.path);
+        let mut names = one.components().zip(other.components()).take_while(|(a, b)| fold(a) == fold(b));
+        if names.any(|(a, b)| a != b) {
+            let message = format!("the same as {one} where a file system ignores case; write capital letters as `%xx`");
+            return Err(Error::input(other, None, message));
+        }
+    }
+    Ok(())
 }
 
 fn root_owned() -> Owned<Arc<str>> {
@@ -254,6 +310,17 @@ fn root_owned() -> Owned<Arc<str>> {
 pub(super) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let slashes = (0..path.len()).rev().filter(|at| path[*at] == b'/');
     slashes.chain((!path.is_empty()).then_some(0)).map(|end| &path[..end])
+}
+
+/// Whether a system can open it.
+fn fits(path: &[u8], is_folder: bool) -> bool {
+    let folder = if is_folder { path } else { ancestors(path).next().unwrap_or_default() };
+    folder.len() <= LONGEST_PATH && path.split(|b| *b == b'/').all(|name| name.len() <= LONGEST_NAME)
+}
+
+/// Whether git would refuse a path.
+pub(super) fn is_git(path: &[u8]) -> bool {
+    path.split(|b| *b == b'/').any(|name| name.eq_ignore_ascii_case(b".git"))
 }
 
 /// A path in a row, and whether it is a folder's.

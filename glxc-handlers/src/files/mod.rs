@@ -232,6 +232,9 @@ impl Handler for Files {
 
     fn check(&self, _: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
         let listing = Listing::read(next, &self.settings, cx)?;
+        if self.settings.direction == Direction::Both {
+            listing::check_case(next)?;
+        }
         let is_folder = |path: &[u8]| matches!(listing.nodes[path].kind, listing::Kind::Folder);
         let excluded = |path: &&Vec<u8>| !path.is_empty() && self.settings.excludes(path, is_folder(path));
         match listing.nodes.keys().find(excluded) {

@@ -109,7 +109,7 @@ fn is_spoiled(c: char) -> bool {
 }
 
 /// What a file system that ignores case makes of a name.
-fn fold(name: &[u8]) -> String {
+pub(super) fn fold(name: &[u8]) -> String {
     String::from_utf8_lossy(name).to_uppercase().to_lowercase()
 }
 
