@@ -50,6 +50,11 @@ impl Object {
         Object::File { content: file.content.clone(), mode, owner }
     }
 
+    /// Whether a profile would have the same of both; owners and most bits of modes do not count, which scripts change.
+    pub(crate) fn is_like(&self, other: &Object) -> bool {
+        self == other || self.to_file().is_some() && self.to_file() == other.to_file()
+    }
+
     /// The file or link that a profile would have.
     pub(crate) fn to_file(&self) -> Option<File> {
         match self {

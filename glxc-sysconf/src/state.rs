@@ -51,7 +51,7 @@ impl Places {
 /// The file of the manifest, beneath the state's folder.
 pub(crate) const MANIFEST: &str = "installed";
 const MANIFEST_HEADER: &str = "glxc-sysconf 1";
-const STEPS_HEADER: &str = "glxc-sysconf-steps 1";
+const STEPS_HEADER: &str = "glxc-sysconf-steps 2";
 
 /// What stood at a path of the target before a profile's file took its place.
 pub(crate) fn kept(path: &Path) -> PathBuf {
@@ -172,7 +172,7 @@ fn unescape(text: &str) -> Result<PathBuf, &'static str> {
     Ok(OsStr::from_bytes(&bytes).into())
 }
 
-/// The steps of an operation with what stood there before, so that they can be undone.
+/// The steps of an operation, so that they can be undone: what stood where, and what was put there.
 pub(crate) fn encode_steps(target: &Path, steps: &[Step]) -> Vec<u8> {
     let mut bytes = format!("{STEPS_HEADER}\n{}\n", escape(target)).into_bytes();
     for step in steps {
@@ -181,34 +181,37 @@ pub(crate) fn encode_steps(target: &Path, steps: &[Step]) -> Vec<u8> {
             Place::Target => "target",
             Place::State => "state",
         };
-        let (kind, content, mode, owner): (_, &[u8], _, _) = match &step.old {
-            Object::Absent | Object::Other => ("absent", &[], 0, (0, 0)),
-            Object::Folder => ("folder", &[], 0, (0, 0)),
-            Object::Link(target) => ("link", target, 0, (0, 0)),
-            Object::File { content, mode, owner } => ("file", content, *mode, *owner),
-        };
-        let (path, length, (user, group)) = (escape(&step.path), content.len(), owner);
-        bytes.extend(format!("{place} {path} {kind} {length} {mode:o} {user} {group}\n").as_bytes());
-        bytes.extend(content);
-        bytes.push(b'\n');
+        bytes.extend(format!("{place} {}\n", escape(&step.path)).as_bytes());
+        encode_object(&step.old, &mut bytes);
+        encode_object(&step.new, &mut bytes);
     }
     bytes.extend(b"end\n");
     bytes
 }
 
-/// What stood where, in the order of the steps.
-pub(crate) type Before = Vec<(Place, PathBuf, Object)>;
+fn encode_object(object: &Object, bytes: &mut Vec<u8>) {
+    let (kind, content, mode, (user, group)): (_, &[u8], _, _) = match object {
+        Object::Absent | Object::Other => ("absent", &[], 0, (0, 0)),
+        Object::Folder => ("folder", &[], 0, (0, 0)),
+        Object::Link(target) => ("link", target, 0, (0, 0)),
+        Object::File { content, mode, owner } => ("file", content, *mode, *owner),
+    };
+    bytes.extend(format!("{kind} {} {mode:o} {user} {group}\n", content.len()).as_bytes());
+    bytes.extend(content);
+    bytes.push(b'\n');
+}
 
-pub(crate) fn decode_steps(mut bytes: &[u8]) -> Result<(PathBuf, Before), &'static str> {
+/// The target and the steps, in their order.
+pub(crate) fn decode_steps(mut bytes: &[u8]) -> Result<(PathBuf, Vec<Step>), &'static str> {
     if line(&mut bytes)? != STEPS_HEADER {
         return Err("not a format that this version knows");
     }
     let target = unescape(line(&mut bytes)?)?;
-    let mut before = Before::new();
+    let mut steps = Vec::new();
     loop {
         let words: Vec<&str> = line(&mut bytes)?.split(' ').collect();
-        let [place, path, kind, length, mode, user, group] = words[..] else {
-            return if words == ["end"] { Ok((target, before)) } else { Err("a broken line") };
+        let [place, path] = words[..] else {
+            return if words == ["end"] { Ok((target, steps)) } else { Err("a broken line") };
         };
         let place = match place {
             "sysconf" => Place::Sysconf,
@@ -216,19 +219,25 @@ pub(crate) fn decode_steps(mut bytes: &[u8]) -> Result<(PathBuf, Before), &'stat
             "state" => Place::State,
             _ => return Err("an unknown place"),
         };
-        let number = |text: &str| text.parse().map_err(|_| "a broken number");
-        let content = take(&mut bytes, number(length)? as usize)?;
-        let object = match kind {
-            "absent" => Object::Absent,
-            "folder" => Object::Folder,
-            "link" => Object::Link(content.into()),
-            "file" => {
-                let mode = u32::from_str_radix(mode, 8).map_err(|_| "a broken mode")?;
-                Object::File { content: content.into(), mode, owner: (number(user)?, number(group)?) }
-            }
-            _ => return Err("an unknown kind"),
-        };
-        before.push((place, unescape(path)?, object));
+        let (path, old) = (unescape(path)?, decode_object(&mut bytes)?);
+        steps.push(Step { place, path, old, new: decode_object(&mut bytes)? });
+    }
+}
+
+fn decode_object(bytes: &mut &[u8]) -> Result<Object, &'static str> {
+    let words: Vec<&str> = line(bytes)?.split(' ').collect();
+    let [kind, length, mode, user, group] = words[..] else { return Err("a broken line") };
+    let number = |text: &str| text.parse().map_err(|_| "a broken number");
+    let content = take(bytes, number(length)? as usize)?;
+    match kind {
+        "absent" => Ok(Object::Absent),
+        "folder" => Ok(Object::Folder),
+        "link" => Ok(Object::Link(content.into())),
+        "file" => {
+            let mode = u32::from_str_radix(mode, 8).map_err(|_| "a broken mode")?;
+            Ok(Object::File { content: content.into(), mode, owner: (number(user)?, number(group)?) })
+        }
+        _ => Err("an unknown kind"),
     }
 }
 
@@ -275,13 +284,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn steps_are_read_as_written(target in paths(), all in proptest::collection::vec((paths(), objects()), 0..5), cut in any::<prop::sample::Index>()) {
-            let step = |(path, old): &(PathBuf, Object)| Step {
-                place: Place::Target, path: path.clone(), old: old.clone(), new: Object::Absent,
-            };
-            let bytes = encode_steps(&target, &all.iter().map(step).collect::<Vec<_>>());
-            let before: Before = all.into_iter().map(|(path, old)| (Place::Target, path, old)).collect();
-            prop_assert_eq!(decode_steps(&bytes).unwrap(), (target, before));
+        fn steps_are_read_as_written(target in paths(), all in proptest::collection::vec((paths(), objects(), objects()), 0..5), cut in any::<prop::sample::Index>()) {
+            let step = |(path, old, new)| Step { place: Place::Target, path, old, new };
+            let steps: Vec<Step> = all.into_iter().map(step).collect();
+            let bytes = encode_steps(&target, &steps);
+            prop_assert_eq!(decode_steps(&bytes).unwrap(), (target, steps));
             prop_assert!(decode_steps(&bytes[..cut.index(bytes.len())]).is_err(), "a cut file must not pass");
         }
 

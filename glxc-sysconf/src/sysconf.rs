@@ -1,15 +1,15 @@
 //! The profiles of one system: apply, undo, export.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::files::{File, Files, Kind};
 use crate::folder::{Folder, Object};
 use crate::plan::{Draft, Live, Plan};
 use crate::profiles::{Profile, Profiles};
 use crate::scripts::{Scripts, Stage};
-use crate::state::{Manifest, Place, Places, decode_steps, encode_steps, kept};
+use crate::state::{Manifest, Place, Places, Step, decode_steps, encode_steps, kept};
 
 /// The profiles of a system: where their files are, and where this crate remembers what it installed.
 ///
@@ -121,7 +121,7 @@ impl Sysconf {
 
     /// Puts back the files and links that an apply with this `operation` changed, as far as it came; then runs the set-up
     /// scripts of the profiles that are in place again, unless `scripts` is `None` (they run with the next apply). Packages
-    /// and what scripts did stay. Idempotent; nothing where nothing was applied.
+    /// and what scripts did stay, and so does what somebody changed since: the notes name it. Idempotent; nothing where nothing was applied.
     ///
     /// # Errors
     /// [`Error::Script`] and the like where files and links are back but set-up failed; [`Error::Io`],
@@ -131,17 +131,15 @@ impl Sysconf {
         let path = Path::new(STEPS);
         let Object::File { content, .. } = operation.read(path)? else { return Ok(Applied::default()) };
         let broken = |message| Error::State { path: operation.full(path), message };
-        let (target, before) = decode_steps(&content).map_err(broken)?;
+        let (target, steps) = decode_steps(&content).map_err(broken)?;
         let places = self.places(&target)?;
         self.set_unfinished(&places.state, Some(Unfinished::Files))?;
-        let new = before.iter().filter(|(place, _, old)| *place == Place::State && *old == Object::Absent);
-        let new: BTreeSet<PathBuf> = new.map(|(_, path, _)| path.clone()).collect();
-        for (place, path, old) in before.into_iter().rev() {
-            put_back(&places, &new, place, &path, old)?;
-        }
+        let edited = put_all_back(&places, &steps)?;
         self.set_unfinished(&places.state, Some(Unfinished::Setup))?;
         operation.set(path, &Object::Absent)?;
-        let mut applied = Applied { packages: added(&operation, &places.target)?, notes: Vec::new() };
+        let note = |path: PathBuf| format!("{} was changed since it was installed, and stays", shown(&path));
+        let notes = edited.into_iter().map(note).collect();
+        let mut applied = Applied { packages: added(&operation, &places.target)?, notes };
         if let Some(scripts) = scripts {
             let profiles = Profiles::read(&crate::plan::files_of(&places.sysconf)?)?;
             self.set_up(profiles.order(), &places, scripts, &mut applied.notes)?;
@@ -258,6 +256,28 @@ impl Profiles {
 /// [`Error::Unsupported`] for kinds of files that can not be kept; [`Error::Io`].
 pub fn read_files(root: &Path) -> Result<Files> {
     crate::plan::files_of(&Folder::own(root, 0o755)?)
+}
+
+/// Puts back what the steps changed, as far as they were done. What is neither what a step found nor what it put was changed
+/// by somebody since, and stays: these paths.
+fn put_all_back(places: &Places, steps: &[Step]) -> Result<BTreeSet<PathBuf>> {
+    let of = |place| steps.iter().filter(move |step| step.place == place);
+    let new: BTreeSet<PathBuf> =
+        of(Place::State).filter(|step| step.old == Object::Absent).map(|step| step.path.clone()).collect();
+    let mut known: HashMap<(Place, &Path), Vec<&Object>> = HashMap::new();
+    for step in steps {
+        known.entry((step.place, &step.path)).or_default().extend([&step.old, &step.new]);
+    }
+    let mut edited = BTreeSet::new();
+    for step in steps.iter().rev() {
+        let now = places.get(step.place).read(&step.path)?;
+        let ours = known[&(step.place, step.path.as_path())].iter().any(|known| now.is_like(known));
+        match ours || step.place == Place::State {
+            true => put_back(places, &new, step.place, &step.path, step.old.clone())?,
+            false => drop(edited.insert(places.get(step.place).full(&step.path))),
+        }
+    }
+    Ok(edited)
 }
 
 /// Puts one thing back. Where nothing had been, but a package has brought its file since, that file stays: it is among

@@ -191,6 +191,43 @@ fn undo_puts_everything_back() {
     assert!(system.sysconf.plan(Some(&base), &base).unwrap().is_empty());
 }
 
+/// Between an installation and its undoing somebody may edit what was installed. That is live, and stays.
+#[test]
+fn undo_leaves_what_was_edited_since() {
+    let system = System::new();
+    std::fs::write(system.path("etc/c"), "package").unwrap();
+    let base = system.files([("actual/tree/etc/a", "1"), ("actual/tree/etc/gone", "1"), ("actual/tree/etc/z", "1")]);
+    system.push(None, &base).unwrap();
+    let next = system.files([
+        ("actual/tree/etc/a", "2"),
+        ("actual/tree/etc/c", "ours"),
+        ("actual/tree/etc/new/x", "2"),
+        ("actual/tree/etc/unit", "2"),
+        ("actual/copy", "etc/unit"),
+        ("actual/tree/etc/z", "2"),
+    ]);
+    system.push(Some(&base), &next).unwrap();
+    // through its link, in its place, and where it went
+    std::fs::write(system.path("etc/a"), "edited").unwrap();
+    ["etc/c", "etc/unit", "etc/gone"].iter().for_each(|path| system.replace(path, "edited"));
+    std::fs::remove_file(system.path("sysconf/actual/tree/etc/z")).unwrap();
+    let notes = system.undo().notes;
+    for path in ["sysconf/actual/tree/etc/a", "etc/c", "etc/unit", "etc/gone", "sysconf/actual/tree/etc/z"] {
+        let note = format!("{} was changed since it was installed, and stays", system.path(path).display());
+        assert!(notes.contains(&note), "{path}: {notes:?}");
+    }
+    assert_eq!(notes.len(), 5, "{notes:?}");
+    for path in ["etc/a", "etc/c", "etc/unit", "etc/gone"] {
+        assert_eq!(system.read(path), "edited", "{path}");
+    }
+    assert!(!system.path("etc/new").exists() && !system.path("sysconf/actual/tree/etc/z").exists());
+    let exported = system.export().files;
+    for path in ["actual/tree/etc/a", "actual/tree/etc/gone"] {
+        assert_eq!(&*exported[Path::new(path)].content, b"edited", "an edit comes with the next pull: {path}");
+    }
+    assert_eq!(system.undo().notes, Vec::<String>::new());
+}
+
 #[test]
 fn kinds_that_can_not_be_kept_are_named() {
     let system = System::new();
