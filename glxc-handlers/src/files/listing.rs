@@ -24,7 +24,7 @@ const TOO_LONG: &str = "a folder's path of more than 4095 bytes, or a name of mo
 const LONGEST_ROW: u64 = 64 << 10;
 
 /// How many bytes the paths may have of folders that are there only as parts of paths: few files can stand for very many.
-const IMPLIED: usize = 64 << 20;
+const IMPLIED: usize = 24 << 20;
 
 const GIT: &str = "`.git` is git's own; no repository holds it";
 
