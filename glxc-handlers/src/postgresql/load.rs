@@ -108,10 +108,7 @@ impl<'a> Load<'a> {
         drop(watch);
         let done = format!("CREATE SCHEMA {}", ident(&done_schema(change.op)));
         session.run("mark the transaction", &done)?;
-        load.there = match load.enter()? {
-            Some(mut live) => There::of(&mut live)?,
-            None => There::Absent,
-        };
+        load.there = load.look()?;
         point("postgresql loaded")?;
         load.session = Some(session);
         Ok(load)
@@ -150,6 +147,11 @@ impl<'a> Load<'a> {
         }
     }
 
+    /// What is to be replaced, as it is now.
+    fn look(&mut self) -> Result<There> {
+        self.enter()?.map_or(Ok(There::Absent), |mut live| There::of(&mut live))
+    }
+
     /// Refuses to replace live rows that the files never held.
     fn refuse_loss(&mut self) -> Result<()> {
         let Some(mut live) = self.enter()? else { return Ok(()) };
@@ -166,6 +168,12 @@ impl<'a> Load<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Compares the live database as far as the server has counted by now, so that nobody's session is ended for a load that
+    /// is declined anyway. What open sessions keep to themselves for some seconds is found by [`Load::unchanged`].
+    fn decline_early(&mut self) -> Result<()> {
+        if self.look()? == self.there { Ok(()) } else { Err(self.changed()) }
     }
 
     /// Compares the live database, once everybody's session in it is ended. `None` where somebody is connected still.
@@ -254,6 +262,7 @@ impl<'a> Load<'a> {
 impl Staged for Load<'_> {
     fn lock(&mut self) -> Result<Record> {
         let start = Instant::now();
+        self.decline_early()?;
         if let Some(mut session) = self.session.take() {
             session.run("commit the loaded database", "COMMIT")?;
         }

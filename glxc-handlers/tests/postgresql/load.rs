@@ -84,6 +84,20 @@ fn what_is_written_while_a_load_runs_declines_it() {
     assert_same(&empty.export(), &tree);
 }
 
+/// A replace that must be declined anyway does not cost the application its connections.
+#[test]
+fn a_declined_replace_ends_nobodys_session() {
+    let Some(shop) = Subject::of("spared_from", "CREATE TABLE t (id int PRIMARY KEY)") else { return };
+    let tree = shop.export();
+    let Some(spared) = Subject::of("spared", "CREATE TABLE old (id serial)") else { return };
+    let mut application = spared.connect();
+    let write = "INSERT INTO old DEFAULT VALUES";
+    let error = spared.push_to(None, &tree, End::Commit, |_| application.batch_execute(write).unwrap()).unwrap_err();
+    assert!(matches!(&error, Error::Changed { first, .. } if first[0].contains("database")), "{}", chain(&error));
+    application.batch_execute(write).expect("the session is still there");
+    assert_eq!(spared.ask("SELECT count(*) FROM old"), "2");
+}
+
 /// Somebody who comes, writes and goes again and again never gets in between the compare and the new name.
 #[test]
 fn no_visitor_slips_in_before_the_new_name() {
