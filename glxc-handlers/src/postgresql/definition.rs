@@ -25,7 +25,7 @@ pub(super) struct Goal {
 /// The live schema, and where a push leads it.
 #[derive(Debug)]
 pub(super) struct Definition<'a> {
-    target: &'a Target,
+    pub target: &'a Target,
     change: &'a Change<'a>,
     /// As it was when the push was staged.
     pub live: Model,

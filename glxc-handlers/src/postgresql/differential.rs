@@ -369,10 +369,11 @@ impl<'a> Differential<'a> {
 impl Staged for Differential<'_> {
     fn lock(&mut self) -> Result<Record> {
         let start = Instant::now();
-        let watch = Watch::new(&self.session, self.cx);
+        let watch = Watch::of_locks(&mut self.session, self.definition.target, &self.name, self.cx)?;
         let locked = self.lock_and_write();
+        let impatient = watch.was_impatient();
         drop(watch);
-        locked.map_err(|error| told(Watch::explain(error, self.cx), start))?;
+        locked.map_err(|error| told(Watch::explain(error, self.cx), start, impatient))?;
         Ok(Record::default())
     }
 
@@ -430,10 +431,13 @@ impl Drop for Differential<'_> {
 }
 
 /// A lock that was not given, or a deadlock that the server resolved, as the time-out that it is; and a violated rule as that.
-fn told(error: Error, start: Instant) -> Error {
-    let waited = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
+fn told(error: Error, start: Instant, impatient: bool) -> Error {
+    let waited = |code: &SqlState| match *code {
+        SqlState::QUERY_CANCELED => impatient,
+        ref code => [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED].contains(code),
+    };
     match (&error, code(&error)) {
-        (Error::Engine { context, .. }, Some(code)) if waited.contains(code) => {
+        (Error::Engine { context, .. }, Some(code)) if waited(code) => {
             Error::Timeout { what: format!("PostgreSQL, asked to {context},"), after: start.elapsed() }
         }
         _ => as_violation(error),

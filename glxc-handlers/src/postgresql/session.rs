@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -19,7 +21,7 @@ use crate::{Cx, Error, Result};
 
 /// Databases that every server has, for what concerns no database of ours.
 const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
-/// How long a statement waits for a lock of the application before it gives up.
+/// How long is waited for locks of the application before giving up, where the server is not set to wait less.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every session sets, whatever the database or the role says (`ALTER DATABASE ... SET`). The text form of values
@@ -53,8 +55,6 @@ const SETTINGS: &[(&str, &str)] = &[
     // What is reported as committed is recorded as such at once, and must not be lost with the server.
     ("synchronous_commit", "on"),
     ("statement_timeout", "0"),
-    // As `LOCK_TIMEOUT`: no statement waits without an end.
-    ("lock_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "0"),
 ];
 
@@ -150,6 +150,8 @@ pub(super) struct Session {
     client: Client,
     /// `server_version_num`.
     pub version: u32,
+    /// How long to wait for locks: [`LOCK_TIMEOUT`], or less where the server, the database or the role says so.
+    pub lock_timeout: Duration,
 }
 
 impl fmt::Debug for Session {
@@ -175,7 +177,7 @@ impl Session {
         }
         let client = as_user(login(target)?, || config.connect(NoTls))?
             .map_err(failed(format!("connect to database {}", ident(database))))?;
-        Session { client, version: 0 }.pinned()
+        Session { client, version: 0, lock_timeout: LOCK_TIMEOUT }.pinned()
     }
 
     /// Connects to the state's own database.
@@ -213,10 +215,22 @@ impl Session {
         if self.version < 130_000 {
             return Err(Error::Unsupported { what: format!("PostgreSQL before 13 ({version})") });
         }
+        self.bound_waits()?;
         let newer = NEWER_SETTINGS.iter().filter(|(since, ..)| self.version >= *since);
         let newer: String = newer.map(|(_, name, value)| set(name, value)).collect();
         self.run("set up the session", &newer)?;
         Ok(self)
+    }
+
+    /// No statement waits without an end. Who bounds how long others queue up behind a lock means us, too.
+    fn bound_waits(&mut self) -> Result<()> {
+        let set =
+            self.value("ask for the lock time-out", "SELECT setting FROM pg_settings WHERE name = 'lock_timeout'")?;
+        let set = Duration::from_millis(set.parse().map_err(Error::engine("read the lock time-out"))?);
+        if !set.is_zero() {
+            self.lock_timeout = set.min(LOCK_TIMEOUT);
+        }
+        self.run("set the lock time-out", &format!("SET lock_timeout = {}", self.lock_timeout.as_millis()))
     }
 
     /// Refuses to expand views and foreign tables, whose owner decides what that runs. Older minor releases do not
@@ -282,22 +296,48 @@ impl Session {
 pub(super) struct Watch {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    /// A statement was ended since the session had waited for locks for too long.
+    impatient: Arc<AtomicBool>,
 }
 
 impl Watch {
     /// Begins to watch for a session.
     pub fn new(session: &Session, cx: &Cx<'_>) -> Self {
+        Watch::start(session, cx, None)
+    }
+
+    /// The same, and bounds how long the session waits for locks in all. The server itself only knows a bound for each.
+    pub fn of_locks(session: &mut Session, target: &Target, name: &str, cx: &Cx<'_>) -> Result<Self> {
+        let pid = session.value("ask for the backend", "SELECT pg_backend_pid()")?;
+        let (target, name, left) = (target.clone(), name.to_owned(), session.lock_timeout);
+        Ok(Watch::start(session, cx, Some(Waits { target, name, pid, left, beside: None })))
+    }
+
+    fn start(session: &Session, cx: &Cx<'_>, mut waits: Option<Waits>) -> Self {
         let (stop, stopped) = channel();
         let (token, cancel, deadline) = (session.client.cancel_token(), cx.cancel.clone(), cx.deadline);
+        let impatient = Arc::new(AtomicBool::new(false));
+        let tell = impatient.clone();
         let thread = thread::spawn(move || {
+            let mut last = Instant::now();
             while stopped.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
+                if waits.as_mut().is_some_and(|waits| waits.are_over(&mut last)) {
+                    tell.store(true, Ordering::SeqCst);
+                }
                 let stop = cancel.is_cancelled() || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                if stop && let Err(error) = token.cancel_query(NoTls) {
+                if (stop || tell.load(Ordering::SeqCst))
+                    && let Err(error) = token.cancel_query(NoTls)
+                {
                     tracing::debug!(%error, "a statement could not be cancelled");
                 }
             }
         });
-        Watch { stop: Some(stop), thread: Some(thread) }
+        Watch { stop: Some(stop), thread: Some(thread), impatient }
+    }
+
+    /// Whether the session had waited for locks for too long.
+    pub fn was_impatient(&self) -> bool {
+        self.impatient.load(Ordering::SeqCst)
     }
 
     /// An error that came of a request to stop, as that.
@@ -306,6 +346,43 @@ impl Watch {
             Some(&SqlState::QUERY_CANCELED) => cx.check().err().unwrap_or(error),
             _ => error,
         }
+    }
+}
+
+/// How long a session may still wait for locks, looked at now and then from a session beside it.
+#[derive(Debug)]
+struct Waits {
+    target: Target,
+    name: String,
+    pid: String,
+    left: Duration,
+    /// Opened at the first look, which most do not live to see.
+    beside: Option<Session>,
+}
+
+impl Waits {
+    /// Looks whether the session waits, and takes the time since `last` as waited if so. Whether nothing is left.
+    fn are_over(&mut self, last: &mut Instant) -> bool {
+        let since = std::mem::replace(last, Instant::now());
+        match self.waits() {
+            Ok(true) => self.left = self.left.saturating_sub(since.elapsed()),
+            Ok(false) => {}
+            // Each wait has its bound still.
+            Err(error) => tracing::debug!(%error, "whether a session waits for a lock is not known"),
+        }
+        self.left.is_zero()
+    }
+
+    fn waits(&mut self) -> Result<bool> {
+        let beside = match &mut self.beside {
+            Some(beside) => beside,
+            none => none.insert(Session::connect(&self.target, &self.target.database, &self.name)?),
+        };
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {} AND wait_event_type = 'Lock')",
+            self.pid
+        );
+        beside.holds("look whether a session waits", &sql)
     }
 }
 

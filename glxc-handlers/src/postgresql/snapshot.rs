@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use postgres::error::SqlState;
 
 use super::schema::{self, Model};
-use super::session::{LOCK_TIMEOUT, Session, code};
+use super::session::{Session, code};
 use super::settings::Target;
 use super::sql::qualified;
 use crate::{Cx, Error, Result};
@@ -132,7 +132,8 @@ fn attempt(session: &mut Session, now: &mut Session) -> Result<Option<Model>> {
 }
 
 fn lock(session: &mut Session, tables: &[Vec<Option<String>>]) -> Result<()> {
-    session.run("set the time to wait for a lock", &format!("SET LOCAL lock_timeout = {}", WAIT.as_millis()))?;
+    let (wait, later) = (session.lock_timeout.min(WAIT), session.lock_timeout);
+    session.run("set the time to wait for a lock", &format!("SET LOCAL lock_timeout = {}", wait.as_millis()))?;
     for some in tables.chunks(200) {
         let name = |row: &Vec<Option<String>>| {
             let text = |at: usize| row[at].as_deref().unwrap_or_default();
@@ -141,7 +142,7 @@ fn lock(session: &mut Session, tables: &[Vec<Option<String>>]) -> Result<()> {
         let names = some.iter().map(name).collect::<Vec<_>>().join(", ");
         session.run("lock the tables for reading", &format!("LOCK TABLE {names} IN ACCESS SHARE MODE"))?;
     }
-    session.run("set the time to wait for a lock", &format!("SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis()))
+    session.run("set the time to wait for a lock", &format!("SET LOCAL lock_timeout = {}", later.as_millis()))
 }
 
 /// Somebody holds a lock, or changed or dropped what was listed.

@@ -441,12 +441,46 @@ fn readers_are_not_kept_waiting() {
 #[test]
 fn a_lock_that_is_not_given_is_a_time_out() {
     let Some(shop) = Subject::shop("lock_timeout") else { return };
+    shop.run("ALTER DATABASE lock_timeout SET lock_timeout = '1s'");
     let base = shop.export();
     let next = edited(&base, ORDERS, "7\t2\t2024-01-08\torder 7\n", "7\t2\t2024-01-08\tpushed\n");
     let mut other = shop.connect();
     other.batch_execute("BEGIN; UPDATE orders SET note = 'held' WHERE id = 1").unwrap();
     let error = shop.declined(Some(&base), &next);
     assert!(matches!(&error, Error::Timeout { what, .. } if what.contains("public.orders")), "{}", chain(&error));
+}
+
+/// What a push waits for locks is bounded in all, not for each of them: behind those that it has, the application waits.
+#[test]
+fn all_locks_together_are_waited_for_once() {
+    let sql = "CREATE TABLE a (id int PRIMARY KEY, note text); INSERT INTO a SELECT n, 'old' FROM generate_series(1, 3) n; \
+               CREATE TABLE b (id int PRIMARY KEY); ALTER DATABASE lock_budget SET lock_timeout = '2s'";
+    let Some(shop) = Subject::of("lock_budget", sql) else { return };
+    let base = shop.export();
+    let a = "data/public.a/rows.tsv";
+    let next = added(&base.with(&path(a), text(&base, a).replace("old", "new")), "data/public.b/rows.tsv", "1\n");
+    let row = |id| format!("SELECT FROM a WHERE id = {id} FOR UPDATE");
+    let table = |name| format!("LOCK TABLE {name} IN ROW EXCLUSIVE MODE");
+    for (locks, named) in [
+        (vec![(table("a"), 1500), (table("b"), 3000)], "lock public.b,"),
+        (vec![(row(1), 1500), (row(2), 3000), (row(3), 4500)], "write rows of public.a,"),
+    ] {
+        std::thread::scope(|scope| {
+            let hold = |(sql, until): (String, u64)| {
+                let mut other = shop.connect();
+                other.batch_execute(&format!("BEGIN; {sql}")).unwrap();
+                scope.spawn(move || {
+                    std::thread::sleep(Duration::from_millis(until));
+                    other.batch_execute("COMMIT").unwrap();
+                });
+            };
+            let pushed = shop.push_to(Some(&base), &next, End::Commit, |_| locks.into_iter().for_each(hold));
+            let error = pushed.expect_err("no lock was held for two seconds, but all together were");
+            assert!(matches!(&error, Error::Timeout { what, .. } if what.ends_with(named)), "{}", chain(&error));
+        });
+        assert_same(&shop.export(), &base);
+    }
+    shop.must_push(Some(&base), &next);
 }
 
 #[test]
