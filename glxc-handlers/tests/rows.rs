@@ -360,7 +360,7 @@ fn bad_files_are_refused_with_their_place() {
         (&format!("{first}<<<<<<< ours\n"), "data/t/rows.tsv:2: an unresolved merge conflict"),
         (&format!("{first}x\ta\n"), "data/t/rows.tsv:2: column `id`: not a number: `x`"),
         (&format!("{first}1\ta\0\n"), "data/t/rows.tsv:2: a raw byte 00"),
-        (&long, "data/t/rows.tsv:2: a row of more than 2000 bytes"),
+        (&long, "data/t/rows.tsv:2: a line of more than 2000 bytes"),
     ] {
         let tree = MemoryTree::from([("data/t/rows.tsv", text)]);
         let error = read(&tree, Limits { line: 2000, ..SMALL }).unwrap_err().to_string();
@@ -409,9 +409,29 @@ fn a_line_without_an_end_is_read_up_to_the_limit() {
     for (text, line) in [("", 1), ("version", 1), (first, 2), (&format!("{first}1\ta\n2\t"), 3)] {
         let tree = Endless(MemoryTree::from([("data/t/rows.tsv", text)]), AtomicU64::new(0));
         let error = read(&tree, SMALL).unwrap_err().to_string();
-        assert_eq!(error, format!("data/t/rows.tsv:{line}: a row of more than {} bytes", SMALL.line));
+        assert_eq!(error, format!("data/t/rows.tsv:{line}: a line of more than {} bytes", SMALL.line));
         assert!(tree.1.into_inner() < SMALL.line + (64 << 10));
     }
+}
+
+/// A first line is held in memory several times over, by its columns: it has a limit of its own.
+#[test]
+fn a_first_line_is_shorter_than_a_row_may_be() {
+    for text in ["", "#glxc-rows 1\tbag\t"] {
+        let tree = Endless(MemoryTree::from([("data/t/rows.tsv", text)]), AtomicU64::new(0));
+        let error = read(&tree, Limits::default()).unwrap_err().to_string();
+        assert_eq!(error, "data/t/rows.tsv:1: a line of more than 1048576 bytes");
+        assert!(tree.1.into_inner() < (1 << 20) + (64 << 10));
+    }
+    let wide = |columns: usize, key: usize| {
+        let name = |n: usize| format!("c{n:059}");
+        let columns = (0..columns).map(name).collect();
+        let header = Header { columns, key: (0..key).map(|at| (at, Comparator::Bytes)).collect() };
+        read(&by_hand(&header, &[("rows.tsv", &[])]), Limits::default()).map_err(|error| error.to_string())
+    };
+    assert_eq!(wide(4096, 64), Ok(vec![]));
+    assert_eq!(wide(4097, 0).unwrap_err(), "data/t/rows.tsv:1: 4097 columns, of at most 4096 in the first line");
+    assert_eq!(wide(65, 65).unwrap_err(), "data/t/rows.tsv:1: 65 columns of the key, of at most 64 in the first line");
 }
 
 #[test]

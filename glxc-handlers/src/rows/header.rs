@@ -1,11 +1,20 @@
 //! The first line of every part.
 
+use std::collections::BTreeSet;
+
 use super::{BadRow, excerpt, key};
 
 /// The version of the format that this crate writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 
 const MAGIC: &str = "#glxc-rows ";
+
+/// The longest first line, in bytes. It is held several times over, so it is not for a pushed file to choose.
+pub(super) const LONGEST: u64 = 1 << 20;
+/// As many columns as a table of any engine can have.
+const MOST_COLUMNS: usize = 4096;
+/// More columns than a key of any engine can have: each is looked for in every line.
+const MOST_KEY_COLUMNS: usize = 64;
 
 /// How the values of a key column are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +86,21 @@ impl Header {
         Ok(header)
     }
 
-    /// Checks that the key names columns, each once, and no two columns have one name.
+    /// Checks that the key names columns, each once, that no two columns have one name, and that there are not too many.
     ///
     /// # Errors
     /// [`BadRow`] with what is wrong.
     pub fn check(&self) -> Result<(), BadRow> {
-        let twice = |at: usize| self.columns[..at].contains(&self.columns[at]);
-        if let Some(at) = (0..self.columns.len()).find(|at| twice(*at)) {
-            return Err(BadRow(format!("column `{}` twice", self.columns[at].escape_debug())));
+        for (count, most, what) in
+            [(self.columns.len(), MOST_COLUMNS, "columns"), (self.key.len(), MOST_KEY_COLUMNS, "columns of the key")]
+        {
+            if count > most {
+                return Err(BadRow(format!("{count} {what}, of at most {most}")));
+            }
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = self.columns.iter().find(|column| !seen.insert(*column)) {
+            return Err(BadRow(format!("column `{}` twice", twice.escape_debug())));
         }
         for (at, (column, _)) in self.key.iter().enumerate() {
             if *column >= self.columns.len() || self.key[..at].iter().any(|(other, _)| other == column) {
@@ -110,8 +126,7 @@ impl Header {
 
     /// The key of a line for a message, as `id=17`; of a bag, the beginning of the line. Values are shortened.
     pub fn name_row(&self, line: &[u8]) -> String {
-        let fields: Vec<&[u8]> = line.split(|b| *b == b'\t').collect();
-        let value = |column: usize| excerpt(fields.get(column).copied().unwrap_or_default());
+        let value = |column: usize| excerpt(line.split(|b| *b == b'\t').nth(column).unwrap_or_default());
         match self.key.is_empty() {
             true => format!("row `{}`", excerpt(line)),
             false => {

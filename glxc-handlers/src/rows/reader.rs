@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use super::{BadRow, Header, Limits};
+use super::{BadRow, Header, Limits, header};
 use crate::{Entry, Error, Mode, Result, StatePath, Tree};
 
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
@@ -132,7 +132,7 @@ impl<'t> Reader<'t> {
         self.part = None;
         let Some(entry) = self.rest.pop() else { return Ok(()) };
         let mut part = Part { input: BufReader::new(self.tree.open(&entry.path)?), file: &entry.path, number: 0 };
-        part.read_line(&mut self.line, self.limits.line)?;
+        part.read_line(&mut self.line, self.limits.line.min(header::LONGEST))?;
         let bad = |bad: BadRow| Error::input(&entry.path, 1, bad.0);
         if self.line.starts_with(LFS) {
             return Err(bad(BadRow("a Git LFS pointer where rows should be; push the file itself".into())));
@@ -173,7 +173,7 @@ impl Part<'_> {
             return Ok(true);
         }
         if line.len() as u64 > limit {
-            return Err(Error::input(self.file, self.number, format!("a row of more than {limit} bytes")));
+            return Err(Error::input(self.file, self.number, format!("a line of more than {limit} bytes")));
         }
         Ok(!line.is_empty())
     }
