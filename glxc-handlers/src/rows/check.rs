@@ -48,7 +48,7 @@ fn check_parts(
     };
     let mut reader = open()?;
     let header = reader.header().cloned();
-    let mut ranges = Ranges::default();
+    let mut ranges = Ranges { room: limits.memory, ..Ranges::default() };
     let mut rows = 0;
     while let Some(line) = reader.next()? {
         rows += 1;
@@ -67,10 +67,12 @@ fn check_parts(
     Ok((header, rows))
 }
 
-/// The first and last key of each part, as long as keys rise in it.
+/// The first and last key of each part, as long as keys rise in it and there is room for all of them.
 #[derive(Default)]
 struct Ranges {
     parts: Vec<(Vec<u8>, Vec<u8>)>,
+    /// How many bytes they may still take.
+    room: usize,
     file: Option<StatePath>,
     unordered: bool,
 }
@@ -85,7 +87,12 @@ impl Ranges {
             }
             _ => {
                 self.file = Some(file.clone());
-                self.parts.push((key.to_vec(), key.to_vec()));
+                // Where keys are that long, sorting takes less.
+                let taken = key.len() + self.parts.last().map_or(0, |(_, last)| last.len());
+                match self.room.checked_sub(taken) {
+                    Some(room) => (self.room, _) = (room, self.parts.push((key.to_vec(), key.to_vec()))),
+                    None => (self.unordered, self.parts) = (true, Vec::new()),
+                }
             }
         }
     }

@@ -99,8 +99,13 @@ fn run_child(cluster: &Cluster, step: &str, database: &str, base: &Path, next: &
     let output = child.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{step}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    peak(&text)
+}
+
+/// The peak in KiB that a child told.
+pub fn peak(text: &str) -> u64 {
     let peak = text.lines().find_map(|line| line.split_once("VmHWM:")?.1.trim().strip_suffix(" kB")?.parse().ok());
-    peak.unwrap_or_else(|| panic!("{step}: no peak in {text}"))
+    peak.unwrap_or_else(|| panic!("no peak in {text}"))
 }
 
 /// One step, in a process of its own. Does nothing where it is not called for one.

@@ -14,7 +14,7 @@ use postgres::error::{DbError, ErrorPosition, SqlState};
 use super::model::{Database, Model};
 use super::render::{literal, quoted};
 use super::sql::{Token, TokenKind};
-use super::statements::{self, Placed, Step, qualified};
+use super::statements::{self, Placed, Step, qualified, words};
 use crate::{Error, OpId, Result, StatePath};
 
 /// A pushed file of a schema.
@@ -28,12 +28,33 @@ pub struct Source<'a> {
     pub changed: bool,
 }
 
+/// As many statements as there may be together: they are held in memory, and run one by one.
+const MOST_STATEMENTS: usize = 1 << 18;
+
+/// Hands out the statements of files, and whether the push changes them.
+fn each<'a>(
+    files: impl IntoIterator<Item = Source<'a>>, mut each: impl FnMut(Placed<'a>, bool) -> Result<()>,
+) -> Result<()> {
+    let mut count = 0;
+    for file in files {
+        statements::read(file.path, file.bytes, |placed| {
+            count += 1;
+            if count > MOST_STATEMENTS {
+                let message = format!("more than {MOST_STATEMENTS} statements in the files of the schema");
+                return Err(placed.error(message));
+            }
+            each(placed, file.changed)
+        })?;
+    }
+    Ok(())
+}
+
 /// Checks pushed schema files as far as that is possible without a server.
 ///
 /// # Errors
 /// [`Error::Input`] with file and line.
 pub fn check<'a>(files: impl IntoIterator<Item = Source<'a>>) -> Result<()> {
-    files.into_iter().try_for_each(|file| statements::read(file.path, file.bytes).map(drop))
+    each(files, |_, _| Ok(()))
 }
 
 /// With what the files say that the database was created, where they say it.
@@ -41,20 +62,22 @@ pub fn check<'a>(files: impl IntoIterator<Item = Source<'a>>) -> Result<()> {
 /// # Errors
 /// [`Error::Input`] with file and line.
 pub fn database<'a>(files: impl IntoIterator<Item = Source<'a>>) -> Result<Option<Database>> {
-    for file in files.into_iter().filter(|file| file.path.as_str() == Some("schema/database.sql")) {
-        let placed = statements::read(file.path, file.bytes)?;
-        if let Some(statement) = placed.iter().find(|placed| placed.step == Step::Database) {
-            return created_with(statement).map(Some);
+    let mut database = None;
+    let own = files.into_iter().filter(|file| file.path.as_str() == Some("schema/database.sql"));
+    each(own, |placed, _| {
+        if placed.step == Step::Database && database.is_none() {
+            database = Some(created_with(&placed)?);
         }
-    }
-    Ok(None)
+        Ok(())
+    })?;
+    Ok(database)
 }
 
-fn created_with(placed: &Placed) -> Result<Database> {
+fn created_with(placed: &Placed<'_>) -> Result<Database> {
     let mut database = Database { provider: "c".into(), ..Database::default() };
-    for pair in placed.statement.tokens[3..].chunks(2) {
+    for pair in placed.tokens()[3..].chunks(2) {
         let [key, value] = pair else { return Err(placed.error("an option without a value")) };
-        let text = &placed.statement.text[value.span.clone()];
+        let text = &placed.text[value.span.clone()];
         let value = text.trim_matches('\'').replace("''", "'");
         match key.word().unwrap_or_default() {
             "TEMPLATE" if value == "template0" => {}
@@ -107,10 +130,10 @@ pub fn load(
     admin: &mut Client, connect: Connect<'_>, op: &OpId, like: &Database, files: &[Source<'_>],
 ) -> Result<Model> {
     let mut placed = Vec::new();
-    for file in files {
-        let changed = file.changed;
-        placed.extend(statements::read(file.path, file.bytes)?.into_iter().map(|placed| (placed, changed)));
-    }
+    each(files.iter().copied(), |statement, changed| {
+        placed.push((statement, changed));
+        Ok(())
+    })?;
     for (statement, _) in placed.iter().filter(|(placed, _)| placed.step == Step::Database) {
         if !created_with(statement)?.is_like(like) {
             return Err(
@@ -167,19 +190,20 @@ impl<'a> Loader<'a> {
         self.client.batch_execute(sql).map_err(Error::engine("prepare the scratch database"))
     }
 
-    fn load(mut self, placed: Vec<(Placed, bool)>) -> Result<Model> {
+    fn load(mut self, placed: Vec<(Placed<'_>, bool)>) -> Result<Model> {
         self.roles(&placed)?;
-        let mut steps: BTreeMap<(Step, usize), Vec<(Placed, bool)>> = BTreeMap::new();
+        let mut steps: BTreeMap<(Step, usize), Vec<(Placed<'_>, bool)>> = BTreeMap::new();
         let depths = depths(&placed);
-        let procedural =
-            |placed: &Placed| placed.step == Step::Extension && extension_name(placed).as_deref() == Some(PROCEDURAL);
+        let procedural = |placed: &Placed<'_>| {
+            placed.step == Step::Extension && extension_name(placed).as_deref() == Some(PROCEDURAL)
+        };
         let procedural = placed.iter().any(|(placed, _)| procedural(placed));
         for (placed, changed) in placed {
             let deep = depths.get(&target(&placed)).copied().unwrap_or_default();
             let order = if placed.step == Step::Index { usize::MAX - deep } else { 0 };
             steps.entry((placed.step, order)).or_default().push((placed, changed));
         }
-        let mut waiting: Vec<(Placed, bool)> = Vec::new();
+        let mut waiting: Vec<(Placed<'_>, bool)> = Vec::new();
         let mut functions = Vec::new();
         let mut checked = false;
         for ((step, _), new) in steps {
@@ -196,7 +220,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Refuses what could not be run, and checks the bodies of functions.
-    fn finish(&mut self, waiting: &[(Placed, bool)], functions: &mut Vec<(Placed, bool)>) -> Result<()> {
+    fn finish(&mut self, waiting: &[(Placed<'_>, bool)], functions: &mut Vec<(Placed<'_>, bool)>) -> Result<()> {
         if let Some((placed, _)) = waiting.first().cloned() {
             return self.attempt(&placed, false).and(Err(placed.error("could not be run")));
         }
@@ -204,7 +228,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Tries all that waits once. Whether something could be run and something still waits.
-    fn pass(&mut self, waiting: &mut Vec<(Placed, bool)>) -> Result<bool> {
+    fn pass(&mut self, waiting: &mut Vec<(Placed<'_>, bool)>) -> Result<bool> {
         let before = waiting.len();
         let mut left = Vec::new();
         for (placed, changed) in waiting.drain(..) {
@@ -219,7 +243,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Runs one statement; what it changed is gone where it fails.
-    fn attempt(&mut self, placed: &Placed, check: bool) -> Result<()> {
+    fn attempt(&mut self, placed: &Placed<'_>, check: bool) -> Result<()> {
         if matches!(placed.step, Step::Role | Step::Database) {
             return Ok(());
         }
@@ -270,7 +294,7 @@ impl<'a> Loader<'a> {
     }
 
     /// The text of a statement as it is run here; empty where there is nothing to do.
-    fn text(&mut self, placed: &Placed) -> Result<String> {
+    fn text(&mut self, placed: &Placed<'_>) -> Result<String> {
         match placed.step {
             Step::Extension => extension(&mut self.client, placed),
             Step::DatabaseSetting | Step::Comment | Step::Grant => Ok(placed.for_database(self.name)),
@@ -279,11 +303,11 @@ impl<'a> Loader<'a> {
     }
 
     /// Makes the roles that the files name and the cluster has not, until the end of the transaction.
-    fn roles(&mut self, placed: &[(Placed, bool)]) -> Result<()> {
+    fn roles(&mut self, placed: &[(Placed<'_>, bool)]) -> Result<()> {
         let rows = super::query::rows(&mut self.client, "SELECT rolname AS name FROM pg_catalog.pg_roles")?;
         let mut there: BTreeSet<String> = rows.iter().map(|row| row.string("name")).collect::<Result<_>>()?;
         for (placed, _) in placed.iter().filter(|(placed, _)| placed.step == Step::Role) {
-            let role = placed.statement.tokens.get(2).and_then(Token::name).unwrap_or_default();
+            let role = placed.tokens().get(2).and_then(Token::name).unwrap_or_default();
             if there.insert(role.clone()) {
                 let statement = format!("CREATE ROLE {} NOLOGIN", quoted(&role));
                 self.client.batch_execute(&statement).map_err(|error| failed(placed, &statement, error))?;
@@ -311,45 +335,47 @@ impl<'a> Loader<'a> {
     }
 }
 
-fn is_function(placed: &Placed) -> bool {
-    placed.step == Step::Function && placed.words().iter().any(|word| matches!(*word, "FUNCTION" | "PROCEDURE"))
+fn is_function(placed: &Placed<'_>) -> bool {
+    placed.step == Step::Function
+        && words(&placed.tokens()).iter().any(|word| matches!(*word, "FUNCTION" | "PROCEDURE"))
 }
 
 /// A statement that does not replace: the same object in two files is an error.
-fn first(placed: &Placed) -> String {
-    let Placed { statement, .. } = placed;
-    match placed.words().as_slice() {
-        ["CREATE", "OR", "REPLACE", _, ..] => format!("CREATE {}", &statement.text[statement.tokens[3].span.start..]),
-        _ => statement.text.clone(),
+fn first(placed: &Placed<'_>) -> String {
+    let tokens = placed.tokens();
+    match words(&tokens).as_slice() {
+        ["CREATE", "OR", "REPLACE", _, ..] => format!("CREATE {}", &placed.text[tokens[3].span.start..]),
+        _ => placed.text.to_owned(),
     }
 }
 
 /// A `CREATE FUNCTION` that replaces.
-fn replacing(placed: &Placed) -> String {
-    match placed.words().as_slice() {
-        ["CREATE", "OR", ..] => placed.statement.text.clone(),
-        _ => placed.statement.text.replacen(&placed.statement.text[..6], "CREATE OR REPLACE", 1),
+fn replacing(placed: &Placed<'_>) -> String {
+    match words(&placed.tokens()).as_slice() {
+        ["CREATE", "OR", ..] => placed.text.to_owned(),
+        _ => placed.text.replacen(&placed.text[..6], "CREATE OR REPLACE", 1),
     }
 }
 
 /// The extension that every new database has, and that this program needs itself.
 const PROCEDURAL: &str = "plpgsql";
 
-fn extension_name(placed: &Placed) -> Option<String> {
-    let start = if placed.words().get(2) == Some(&"IF") { 5 } else { 2 };
-    placed.statement.tokens.get(start)?.name()
+fn extension_name(placed: &Placed<'_>) -> Option<String> {
+    let tokens = placed.tokens();
+    let start = if words(&tokens).get(2) == Some(&"IF") { 5 } else { 2 };
+    tokens.get(start)?.name()
 }
 
 /// The statement for an extension, from its name, schema and version alone. A version that this server does not have
 /// becomes the one that it has.
-fn extension(client: &mut Client, placed: &Placed) -> Result<String> {
-    let tokens = &placed.statement.tokens;
+fn extension(client: &mut Client, placed: &Placed<'_>) -> Result<String> {
+    let tokens = placed.tokens();
     let name = extension_name(placed).ok_or_else(|| placed.error("an extension without a name"))?;
     let after = |word: &str| {
         let at = tokens.iter().skip(3).position(|token| token.is(word))? + 4;
         let text = tokens.get(at)?;
         Some(match &text.kind {
-            TokenKind::Constant => placed.statement.text[text.span.clone()].trim_matches('\'').to_owned(),
+            TokenKind::Constant => placed.text[text.span.clone()].trim_matches('\'').to_owned(),
             _ => text.name()?,
         })
     };
@@ -374,29 +400,36 @@ fn extension(client: &mut Client, placed: &Placed) -> Result<String> {
 }
 
 /// The table that a statement is about, qualified and not quoted.
-fn target(placed: &Placed) -> Vec<String> {
-    let tokens = &placed.statement.tokens;
-    let word = if placed.words().first() == Some(&"ALTER") || placed.step == Step::Table { "TABLE" } else { "ON" };
+fn target(placed: &Placed<'_>) -> Vec<String> {
+    let tokens = placed.tokens();
+    let word = if tokens.first().is_some_and(|token| token.is("ALTER")) || placed.step == Step::Table {
+        "TABLE"
+    } else {
+        "ON"
+    };
     let Some(mut at) = tokens.iter().position(|token| token.is(word)) else { return Vec::new() };
     while tokens.get(at + 1).is_some_and(|token| ["ONLY", "IF", "NOT", "EXISTS"].iter().any(|word| token.is(word))) {
         at += 1;
     }
-    qualified(tokens, at + 1).map(|(names, _)| names).unwrap_or_default()
+    qualified(&tokens, at + 1).map(|(names, _)| names).unwrap_or_default()
 }
 
 /// How many tables are above each partition.
-fn depths(placed: &[(Placed, bool)]) -> BTreeMap<Vec<String>, usize> {
+fn depths(placed: &[(Placed<'_>, bool)]) -> BTreeMap<Vec<String>, usize> {
     let mut parents = BTreeMap::new();
     for (placed, _) in placed {
-        let tokens = &placed.statement.tokens;
+        if !matches!(placed.step, Step::Table | Step::Attach) {
+            continue;
+        }
+        let tokens = placed.tokens();
         let after = |word: &str| tokens.iter().position(|token| token.is(word)).map(|at| at + 1);
         let pair = match placed.step {
-            Step::Table if placed.statement.tokens.iter().any(|token| token.is("PARTITION")) => {
+            Step::Table if tokens.iter().any(|token| token.is("PARTITION")) => {
                 let of = after("PARTITION").filter(|at| tokens.get(*at).is_some_and(|token| token.is("OF")));
-                of.and_then(|at| qualified(tokens, at + 1)).map(|(parent, _)| (target(placed), parent))
+                of.and_then(|at| qualified(&tokens, at + 1)).map(|(parent, _)| (target(placed), parent))
             }
             Step::Attach => {
-                after("ATTACH").and_then(|at| qualified(tokens, at + 1)).map(|(child, _)| (child, target(placed)))
+                after("ATTACH").and_then(|at| qualified(&tokens, at + 1)).map(|(child, _)| (child, target(placed)))
             }
             _ => None,
         };
@@ -408,9 +441,9 @@ fn depths(placed: &[(Placed, bool)]) -> BTreeMap<Vec<String>, usize> {
 }
 
 /// An engine's refusal at a statement, with the line that the engine means.
-fn failed(placed: &Placed, text: &str, error: postgres::Error) -> Error {
+fn failed(placed: &Placed<'_>, text: &str, error: postgres::Error) -> Error {
     let Some(database) = error.as_db_error() else { return Error::engine("load the schema")(error) };
-    let line = placed.statement.line + line_within(text, database);
+    let line = placed.line + line_within(text, database);
     let mut message = database.message().to_owned();
     if let Some(detail) = database.detail() {
         message += &format!(" ({detail})");

@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 
+/// As many tokens as a statement may have: each takes far more memory than text.
+const MOST_TOKENS: usize = 1 << 18;
+
 /// One statement of a file, without the semicolon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Statement {
+pub(super) struct Statement<'a> {
     /// The line of its first token, counted from 1.
     pub(super) line: u64,
     /// From its first token to its last.
-    pub(super) text: String,
+    pub(super) text: &'a str,
     /// Its tokens.
     pub(super) tokens: Vec<Token>,
 }
@@ -44,14 +47,9 @@ pub(super) struct Malformed {
     pub(super) message: &'static str,
 }
 
-/// Cuts a file into statements.
-pub(super) fn split(text: &str) -> Result<Vec<Statement>, Malformed> {
-    let mut cutter = Cutter { text, at: 0, line: 1, statement: None, done: Vec::new(), parentheses: 0, blocks: 0 };
-    while cutter.at < text.len() {
-        cutter.step()?;
-    }
-    cutter.end();
-    Ok(cutter.done)
+/// Cuts a file into statements, one after the other: what is not asked for is not read.
+pub(super) fn split(text: &str) -> impl Iterator<Item = Result<Statement<'_>, Malformed>> {
+    Cutter { text, at: 0, line: 1, statement: None, done: None, parentheses: 0, blocks: 0 }
 }
 
 struct Cutter<'a> {
@@ -60,10 +58,28 @@ struct Cutter<'a> {
     line: u64,
     /// The statement that was begun: where, in which line, and its tokens with places in the file.
     statement: Option<(usize, u64, Vec<Token>)>,
-    done: Vec<Statement>,
+    /// The one that was ended.
+    done: Option<Statement<'a>>,
     parentheses: usize,
     /// How many `BEGIN` and `CASE` of a function's body are open.
     blocks: usize,
+}
+
+impl<'a> Iterator for Cutter<'a> {
+    type Item = Result<Statement<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.done.is_none() && self.at < self.text.len() {
+            if let Err(malformed) = self.step() {
+                (self.at, self.statement) = (self.text.len(), None);
+                return Some(Err(malformed));
+            }
+        }
+        if self.done.is_none() {
+            self.end();
+        }
+        self.done.take().map(Ok)
+    }
 }
 
 impl Cutter<'_> {
@@ -121,6 +137,9 @@ impl Cutter<'_> {
     fn token(&mut self, kind: TokenKind, length: usize) -> Result<(), Malformed> {
         let span = self.at..self.at + length;
         let (_, _, tokens) = self.statement.get_or_insert((self.at, self.line, Vec::new()));
+        if tokens.len() == MOST_TOKENS {
+            return Err(self.malformed("a statement of more than 262144 words and signs"));
+        }
         tokens.push(Token { kind, span });
         self.skip(length)
     }
@@ -133,7 +152,7 @@ impl Cutter<'_> {
         for token in &mut tokens {
             token.span = token.span.start - start..token.span.end - start;
         }
-        self.done.push(Statement { line, text: self.text[start..end].to_owned(), tokens });
+        self.done = Some(Statement { line, text: &self.text[start..end], tokens });
     }
 
     /// The length of a comment, which may hold others.
@@ -267,8 +286,12 @@ mod tests {
 
     use super::*;
 
-    fn texts(sql: &str) -> Vec<(u64, String)> {
-        split(sql).unwrap().into_iter().map(|statement| (statement.line, statement.text)).collect()
+    fn all(sql: &str) -> Result<Vec<Statement<'_>>, Malformed> {
+        split(sql).collect()
+    }
+
+    fn texts(sql: &str) -> Vec<(u64, &str)> {
+        all(sql).unwrap().into_iter().map(|statement| (statement.line, statement.text)).collect()
     }
 
     #[test]
@@ -283,31 +306,29 @@ mod tests {
             "SELECT a$b$c, 'x' -- $a$\n",
         ];
         for sql in inside {
-            let cut = texts(&format!("\n{sql}\n;x"));
+            let text = format!("\n{sql}\n;x");
+            let cut = texts(&text);
             assert_eq!(cut.len(), 2, "{sql}: {cut:?}");
-            assert_eq!(
-                cut[0],
-                (2, sql.split(" -- ;\n + 1x").next().unwrap().trim_end_matches("-- $a$\n").trim_end().into())
-            );
+            assert_eq!(cut[0], (2, sql.split(" -- ;\n + 1x").next().unwrap().trim_end_matches("-- $a$\n").trim_end()));
         }
     }
 
     #[test]
     fn what_ends_nowhere_is_malformed_with_its_line() {
         for sql in ["'", "E'\\'", "\"", "$a$ $", "/* /* */", "\\! ls", "a\0", "'\0'", "$$\0$$"] {
-            assert_eq!(split(&format!("x;\n{sql}")).unwrap_err().line, 2, "{sql}");
+            assert_eq!(all(&format!("x;\n{sql}")).unwrap_err().line, 2, "{sql}");
         }
-        assert!(split("BEGIN; COMMIT; END").unwrap().len() == 3);
+        assert!(all("BEGIN; COMMIT; END").unwrap().len() == 3);
     }
 
     proptest! {
         #[test]
         fn any_text_is_cut_without_a_panic(sql in "[ ;'\"$aEe\\\\*/\\-()\n\u{e9}0BEGIN]{0,60}") {
-            if let Ok(statements) = split(&sql) {
-                for statement in statements {
-                    prop_assert!(sql.contains(&statement.text));
-                    prop_assert!(statement.tokens.iter().all(|token| statement.text.get(token.span.clone()).is_some()));
-                }
+            for statement in split(&sql).map_while(Result::ok) {
+                prop_assert!(sql.contains(statement.text));
+                prop_assert!(statement.tokens.iter().all(|token| statement.text.get(token.span.clone()).is_some()));
+                // A statement is read again by itself.
+                prop_assert_eq!(all(statement.text), Ok(vec![Statement { line: 1, ..statement.clone() }]));
             }
         }
     }
