@@ -26,3 +26,9 @@ pub fn escaped(text: &str) -> String {
     }
     safe
 }
+
+/// What a file system that ignores case makes of a name or a path.
+#[cfg(any(feature = "files", feature = "postgresql"))]
+pub(crate) fn folded(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).to_uppercase().to_lowercase()
+}

@@ -143,6 +143,25 @@ pub struct Differs {
     pub next: Option<(Mode, ContentId)>,
 }
 
+/// Refuses paths, or folders of paths, that are one where a file system ignores case. The entries are those of a tree.
+#[cfg(any(feature = "files", feature = "postgresql"))]
+pub(crate) fn check_case(entries: &[Entry]) -> Result<()> {
+    use crate::text::folded;
+    let whole = |entry: &Entry| folded(entry.path.as_bytes()).replace('/', "\0");
+    let mut entries: Vec<_> = entries.iter().map(|entry| (whole(entry), entry)).collect();
+    // What is in one folder, however it is spelled, stands together.
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    for pair in entries.windows(2) {
+        let (one, other) = (&pair[0].1.path, &pair[1].1.path);
+        let mut names = one.components().zip(other.components()).take_while(|(a, b)| folded(a) == folded(b));
+        if names.any(|(a, b)| a != b) {
+            let message = format!("the same as {one} where a file system ignores case; write capital letters as `%xx`");
+            return Err(Error::input(other, None, message));
+        }
+    }
+    Ok(())
+}
+
 /// Compares two trees by their ids, without reading a file. A missing tree is an empty one.
 pub fn differences(base: Option<&dyn Tree>, next: Option<&dyn Tree>) -> Vec<Differs> {
     let side = |entry: &Entry| (entry.mode, entry.id.clone());

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::Settings;
 use super::accounts::{Accounts, is_name};
-use super::names::{decode, fold};
+use super::names::decode;
 use crate::rows::{Comparator, Header, Limits, Reader};
-use crate::{ContentId, Cx, Direction, Entry, Error, Mode, Result, StatePath, Tree};
+use crate::{ContentId, Cx, Direction, Error, Mode, Result, StatePath, Tree};
 
 /// Beneath it are the contents.
 pub(super) const FILES: &str = "files";
@@ -285,21 +285,9 @@ impl Listing {
     }
 }
 
-/// Refuses contents that are one where a file system ignores case. Exported ones are encoded so that none are.
+/// Exported contents are encoded so that none are one where case is ignored.
 pub(super) fn check_case(tree: &dyn Tree) -> Result<()> {
-    let folded = |entry: &Entry| fold(entry.path.as_bytes()).replace('/', "\0");
-    let mut entries: Vec<_> = tree.within(&known(FILES)?).iter().map(|entry| (folded(entry), entry)).collect();
-    // what is in one folder, however it is spelled, stands together
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
-    for pair in entries.windows(2) {
-        let (one, other) = (&pair[0].1.path, &pair[1].1.path);
-        let mut names = one.components().zip(other.components()).take_while(|(a, b)| fold(a) == fold(b));
-        if names.any(|(a, b)| a != b) {
-            let message = format!("the same as {one} where a file system ignores case; write capital letters as `%xx`");
-            return Err(Error::input(other, None, message));
-        }
-    }
-    Ok(())
+    crate::tree::check_case(tree.within(&known(FILES)?))
 }
 
 fn root_owned() -> Owned<Arc<str>> {

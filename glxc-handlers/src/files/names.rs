@@ -6,14 +6,16 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
+use crate::text;
+
 /// The longest component that a checkout can hold.
 const LONGEST: usize = 255;
 
 /// The names of one folder, encoded. What a name becomes depends on the others only where they differ by case alone.
 pub(super) fn encode_siblings<'n>(names: impl Iterator<Item = &'n [u8]> + Clone) -> Vec<String> {
     let mut folded: HashMap<String, u32> = HashMap::new();
-    names.clone().for_each(|name| *folded.entry(fold(name)).or_default() += 1);
-    names.map(|name| encode(name, folded[&fold(name)] > 1)).collect()
+    names.clone().for_each(|name| *folded.entry(text::folded(name)).or_default() += 1);
+    names.map(|name| encode(name, folded[&text::folded(name)] > 1)).collect()
 }
 
 /// A name that stands for itself only.
@@ -105,12 +107,7 @@ fn starts_like_git(name: &[u8]) -> bool {
 /// would join with the letter before.
 fn is_spoiled(c: char) -> bool {
     matches!(c, '%' | '\\' | '\u{300}'..='\u{36f}' | '\u{1100}'..='\u{11ff}' | '\u{3099}' | '\u{309a}')
-        || crate::text::is_unsafe(c)
-}
-
-/// What a file system that ignores case makes of a name.
-pub(super) fn fold(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).to_uppercase().to_lowercase()
+        || text::is_unsafe(c)
 }
 
 fn is_folded(c: char) -> bool {

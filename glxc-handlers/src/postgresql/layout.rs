@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::schema_files::{self, SchemaFiles};
 use super::sequences;
 use crate::rows::{self, Limits, Reader};
-use crate::{Cx, Differs, Error, Mode, Result, StatePath, Tree};
+use crate::tree::check_case;
+use crate::{Cx, Differs, Entry, Error, Mode, Result, StatePath, Tree};
 
 /// What a file is part of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,7 @@ pub(super) fn rows_folders(differs: &[Differs]) -> BTreeSet<StatePath> {
 
 /// Checks a pushed tree by itself. Of what base has too nothing is read again.
 pub(super) fn check(base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+    check_paths(next)?;
     let mut folders = BTreeSet::new();
     for entry in next.entries() {
         if entry.mode != Mode::File {
@@ -66,6 +68,22 @@ pub(super) fn check(base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Re
     }
     let sequences = sequences::folder()?;
     if same(&sequences) { Ok(()) } else { check_sequences(next, &sequences, cx) }
+}
+
+/// How many folders deep a file may stand.
+const DEEPEST: usize = 64;
+
+/// Refuses a path that nobody could check out, and two that are one where case is ignored.
+fn check_paths(tree: &dyn Tree) -> Result<()> {
+    for Entry { path, .. } in tree.entries() {
+        if path.components().nth(DEEPEST + 1).is_some() {
+            let end = path.as_bytes().iter().enumerate().filter(|(_, byte)| **byte == b'/').nth(DEEPEST);
+            let folder = StatePath::new(&path.as_bytes()[..end.map_or(path.as_bytes().len(), |(at, _)| at)]);
+            let folder = folder.map_err(Error::carrier("name a folder"))?;
+            return Err(Error::input(&folder, None, format!("more than {DEEPEST} folders deep")));
+        }
+    }
+    check_case(tree.entries())
 }
 
 fn check_sequences(next: &dyn Tree, folder: &StatePath, cx: &Cx<'_>) -> Result<()> {

@@ -3,7 +3,9 @@
 use std::io::{Cursor, Read};
 use std::process::Command;
 
-use glxc_handlers::{ContentId, Entry, Mode, Options, Result, Settings, StatePath, Tree, Value, postgresql};
+use glxc_handlers::{
+    ContentId, Entry, MemoryTree, Mode, Options, Result, Settings, StatePath, Tree, Value, postgresql,
+};
 
 use crate::harness::{chain, path, with_cx};
 use crate::memory::peak;
@@ -112,8 +114,8 @@ fn cases() -> Vec<Case> {
             "a line of 1 GiB",
             vec![made(rows, bag, "x", 1024 * MIB)],
             "data/public.t/rows.tsv:2: a line of more than 268435456 bytes",
-            // Up to there it might have been a row.
-            256 * MIB,
+            // Up to there it might have been a row, which is held once.
+            256 / 4 * MIB,
         ),
         ("a part of 512 MiB", vec![made(rows, bag, &("x".repeat(1023) + "\n"), 512 * MIB)], "", 1024),
         ("long keys", (0..60).map(key).collect(), "", MIB),
@@ -137,14 +139,63 @@ fn hostile_files_are_refused_in_bounded_memory() {
     }
 }
 
+/// The check of pushed files by themselves.
+fn check(tree: &dyn Tree) -> String {
+    let options = Options::new().with("database", Value::Text("shop".into()));
+    let handler = postgresql::make(&Settings::new("shop", path("shop"), options)).unwrap();
+    let checked = with_cx(|cx| handler.check(None, tree, cx));
+    checked.err().map_or(String::new(), |error| chain(&error))
+}
+
+#[test]
+fn files_that_nobody_expects_are_refused_by_name() {
+    let rows = "#glxc-rows 1\tbag\ta\n";
+    let tree = |files: &[&str]| {
+        let file = |file: &&str| (path(file), (Mode::File, if file.ends_with(".tsv") { rows } else { "" }.into()));
+        MemoryTree::new(files.iter().map(file).collect())
+    };
+    let deep = |levels: usize| format!("data/public.t/{}x.tsv", "d/".repeat(levels));
+    for (files, said) in [
+        (vec!["notes.txt"], "notes.txt: not a file of a PostgreSQL state"),
+        (vec!["data/rows.tsv"], "data/rows.tsv: not a file of a PostgreSQL state"),
+        (vec!["data/public.t/notes.txt"], "data/public.t/notes.txt: not expected here"),
+        (
+            vec!["data/public.t/ROWS.tsv", "data/public.t/rows.tsv"],
+            "data/public.t/rows.tsv: the same as data/public.t/ROWS.tsv where a file system ignores case",
+        ),
+        (
+            vec!["data/public.T/a.tsv", "data/public.t/b.tsv"],
+            "data/public.t/b.tsv: the same as data/public.T/a.tsv where a file system ignores case",
+        ),
+        (
+            vec!["schema/tables/public.GrÜn.sql", "schema/tables/public.grÜn.sql"],
+            "schema/tables/public.grÜn.sql: the same as schema/tables/public.GrÜn.sql where a file system ignores case",
+        ),
+        (
+            vec!["schema/types/s.aSS.sql", "schema/types/s.aß.sql"],
+            "schema/types/s.aß.sql: the same as schema/types/s.aSS.sql where a file system ignores case",
+        ),
+        (vec!["schema/Tables/s.sql", "schema/Tables/t.sql", "data/public.T/Rows.tsv"], ""),
+        (vec![&deep(62)], ""),
+        (vec![&deep(63)], &format!("data/public.t/{}d: more than 64 folders deep", "d/".repeat(62))),
+        (vec![&deep(10_000)], &format!("data/public.t/{}d: more than 64 folders deep", "d/".repeat(62))),
+    ] {
+        let told = check(&tree(&files));
+        assert!(told.starts_with(said) && said.is_empty() == told.is_empty(), "{files:?}: {told}");
+    }
+    for mode in [Mode::Link, Mode::Executable] {
+        let tree = MemoryTree::new([(path("data/public.t/rows.tsv"), (mode, rows.into()))].into());
+        assert_eq!(check(&tree), "data/public.t/rows.tsv: not a plain file");
+    }
+    let invalid = MemoryTree::new([(path("schema/a.sql"), (Mode::File, b"--\n--\xff\n".to_vec()))].into());
+    assert_eq!(check(&invalid), "schema/a.sql:2: not UTF-8");
+}
+
 /// The check of one case, in a process of its own. Does nothing where it is not called for one.
 #[test]
 fn child() {
     let Ok(name) = std::env::var(CHILD) else { return };
     let (_, files, ..) = cases().into_iter().find(|case| case.0 == name).unwrap();
-    let options = Options::new().with("database", Value::Text("shop".into()));
-    let handler = postgresql::make(&Settings::new("shop", path("shop"), options)).unwrap();
-    let checked = with_cx(|cx| handler.check(None, &MadeTree::new(files), cx));
-    println!("said: {}", checked.err().map_or(String::new(), |error| chain(&error)));
+    println!("said: {}", check(&MadeTree::new(files)));
     println!("{}", std::fs::read_to_string("/proc/self/status").unwrap());
 }
