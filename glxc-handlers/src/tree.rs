@@ -1,6 +1,5 @@
 //! Trees of files: what a handler reads from and writes to.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 
@@ -164,15 +163,54 @@ pub(crate) fn check_case(entries: &[Entry]) -> Result<()> {
 
 /// Compares two trees by their ids, without reading a file. A missing tree is an empty one.
 pub fn differences(base: Option<&dyn Tree>, next: Option<&dyn Tree>) -> Vec<Differs> {
-    let side = |entry: &Entry| (entry.mode, entry.id.clone());
-    let mut all: BTreeMap<&StatePath, Differs> = BTreeMap::new();
-    for entry in base.map_or(&[][..], |tree| tree.entries()) {
-        let differs = Differs { path: entry.path.clone(), base: Some(side(entry)), next: None };
-        all.insert(&entry.path, differs);
+    let [mut base, mut next] = [base, next].map(|tree| tree.map_or(&[][..], |tree| tree.entries()));
+    let mut all = Vec::new();
+    while let Some(path) = [base.first(), next.first()].into_iter().flatten().map(|entry| &entry.path).min() {
+        let [old, new] = [take(&mut base, path), take(&mut next, path)];
+        if old != new {
+            let side = |entry: Option<&Entry>| entry.map(|entry| (entry.mode, entry.id.clone()));
+            all.push(Differs { path: path.clone(), base: side(old), next: side(new) });
+        }
     }
-    for entry in next.map_or(&[][..], |tree| tree.entries()) {
-        all.entry(&entry.path).or_insert_with(|| Differs { path: entry.path.clone(), base: None, next: None }).next =
-            Some(side(entry));
+    all
+}
+
+/// Takes the first entry, where it is the one at a path.
+fn take<'e>(entries: &mut &'e [Entry], path: &StatePath) -> Option<&'e Entry> {
+    let (first, rest) = entries.split_first().filter(|(first, _)| first.path == *path)?;
+    *entries = rest;
+    Some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryTree;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn files() -> impl Strategy<Value = MemoryTree> {
+        let file = ("[a.]?(b|c/d|c-)", prop_oneof![Just(Mode::File), Just(Mode::Link)], "[xy]{0,1}");
+        prop::collection::vec(file, 0..6).prop_map(|files| {
+            let file =
+                |(path, mode, text): (String, Mode, String)| (StatePath::new(path).unwrap(), (mode, text.into()));
+            MemoryTree::new(files.into_iter().map(file).collect())
+        })
     }
-    all.into_values().filter(|differs| differs.base != differs.next).collect()
+
+    proptest! {
+        #[test]
+        fn each_path_that_differs_is_told_once_and_in_order(base in files(), next in files()) {
+            let paths: BTreeSet<&StatePath> = base.files().keys().chain(next.files().keys()).collect();
+            let differ = paths.into_iter().filter(|path| base.files().get(path) != next.files().get(path));
+            let told = differences(Some(&base), Some(&next));
+            prop_assert_eq!(told.iter().map(|differs| &differs.path).collect::<Vec<_>>(), differ.collect::<Vec<_>>());
+            for differs in told {
+                let side = |tree: &MemoryTree| tree.entry(&differs.path).map(|entry| (entry.mode, entry.id.clone()));
+                prop_assert_eq!((side(&base), side(&next)), (differs.base, differs.next));
+            }
+            prop_assert_eq!(differences(None, Some(&next)).len(), next.entries().len());
+            prop_assert_eq!(differences(Some(&base), None).len(), base.entries().len());
+        }
+    }
 }

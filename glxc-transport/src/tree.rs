@@ -24,10 +24,8 @@ impl GitTree {
     /// [`Error::Git`].
     pub fn load(git: &Git, commit: &ObjectId, folder: &StatePath) -> Result<Option<Self>> {
         let Some(id) = folder_id(git, commit, folder)? else { return Ok(None) };
-        let listing = list(git, &id, folder)?;
-        let records = listing.split(|b| *b == 0).filter(|record| !record.is_empty());
-        let mut entries = records.map(|record| entry(record, folder)).collect::<Result<Vec<_>>>()?;
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut entries = list(git, &id, folder)?;
+        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(Some(GitTree { entries, blobs: Blobs::new(git.clone()), id }))
     }
 
@@ -49,24 +47,42 @@ fn folder_id(git: &Git, commit: &ObjectId, folder: &StatePath) -> Result<Option<
     }
 }
 
-/// A listing longer than this is refused: a few small objects can stand for more files than any disk holds.
-const LISTING_LIMIT: u64 = 256 << 20;
+/// What the files of a folder may take of memory, in bytes: a few small objects can stand for more files than any disk holds.
+/// It is enough for a million of them.
+const LISTING_LIMIT: usize = 256 << 20;
 
-fn list(git: &Git, tree: &ObjectId, folder: &StatePath) -> Result<Vec<u8>> {
-    let failed = || Error::io("read", "git ls-tree");
+fn list(git: &Git, tree: &ObjectId, folder: &StatePath) -> Result<Vec<Entry>> {
     let mut child = git.spawn(&["ls-tree", "-r", "-z", "--full-tree", tree.as_str()])?;
-    let mut listing = Vec::new();
-    if let Some(output) = &mut child.stdout {
-        output.take(LISTING_LIMIT + 1).read_to_end(&mut listing).map_err(failed())?;
-    }
-    if listing.len() as u64 > LISTING_LIMIT {
+    let listed = match child.stdout.take() {
+        Some(output) => entries(BufReader::new(output), folder),
+        None => Err(Error::Protocol("ls-tree has no pipe".into())),
+    };
+    if listed.is_err() {
         let _ = child.kill();
-        let _ = child.wait();
-        let message = format!("holds too many files: their list is longer than {} MiB", LISTING_LIMIT >> 20);
-        return Err(Error::Tree { path: folder.to_string(), message });
     }
-    let status = child.wait().map_err(failed())?;
-    if status.success() { Ok(listing) } else { Err(Error::git("ls-tree", status.to_string())) }
+    let status = child.wait().map_err(Error::io("read", "git ls-tree"))?;
+    let entries = listed?;
+    if status.success() { Ok(entries) } else { Err(Error::git("ls-tree", status.to_string())) }
+}
+
+/// Reads records as they come: only what becomes of them is held.
+fn entries(mut output: impl BufRead, folder: &StatePath) -> Result<Vec<Entry>> {
+    let (mut entries, mut record, mut left) = (Vec::new(), Vec::new(), LISTING_LIMIT);
+    loop {
+        record.clear();
+        let read = output.by_ref().take(left as u64).read_until(0, &mut record);
+        if read.map_err(Error::io("read", "git ls-tree"))? == 0 {
+            return Ok(entries);
+        }
+        left = match left.checked_sub(record.len() + size_of::<Entry>()) {
+            Some(left) if left > 0 => left,
+            _ => {
+                let message = format!("holds too many files: their list is longer than {} MiB", LISTING_LIMIT >> 20);
+                return Err(Error::Tree { path: folder.to_string(), message });
+            }
+        };
+        entries.push(entry(record.strip_suffix(b"\0").unwrap_or(&record), folder)?);
+    }
 }
 
 /// `MODE SP TYPE SP ID TAB PATH`
@@ -90,7 +106,7 @@ fn fields(record: &[u8]) -> Result<Fields<'_>> {
 fn entry(record: &[u8], folder: &StatePath) -> Result<Entry> {
     let Fields { mode, id, path, .. } = fields(record)?;
     let refused = |message: &str| {
-        let path = folder.join(path).map_or_else(|e| e.to_string(), |path| path.to_string());
+        let path = folder.join(path).map_or_else(|_| format!("{folder}/{}", path.escape_ascii()), |p| p.to_string());
         Error::Tree { path, message: message.into() }
     };
     let mode = match mode {
@@ -239,6 +255,67 @@ impl Drop for Blob {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    /// Runs git in a repository with some input.
+    fn git(folder: &Path, arguments: &[&str], input: &str) -> String {
+        let mut command = Git::new(folder).command();
+        let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A repository whose one commit has `width`^3 empty files beneath `kv`.
+    fn repository(folder: &Path, width: usize) -> ObjectId {
+        git(folder, &["init", "-q", "--bare"], "");
+        let mut content = format!("100644 blob {}", git(folder, &["hash-object", "-w", "--stdin"], ""));
+        for _ in 0..3 {
+            let entries: String = (0..width).map(|n| format!("{content}\tn{n:03}\n")).collect();
+            content = format!("040000 tree {}", git(folder, &["mktree"], &entries));
+        }
+        let root = git(folder, &["mktree"], &format!("{content}\tkv\n"));
+        let author = ["-c", "user.name=u", "-c", "user.email=u@e"];
+        let commit = git(folder, &[&author[..], &["commit-tree", &root, "-m", "files"]].concat(), "");
+        ObjectId::new(commit).unwrap()
+    }
+
+    /// With what the child is called: the repository and the commit.
+    const CHILD: &str = "GLXC_TEST_FILES";
+
+    /// A push compares two lists of files. Nothing but these lists is held.
+    #[test]
+    fn a_million_files_are_held_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let commit = repository(folder.path(), 100);
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["tree::tests::child", "--exact", "--nocapture"]);
+        let output = child.env(CHILD, format!("{} {commit}", folder.path().display())).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let peak = text.lines().find_map(|line| line.split_once("VmHWM:")?.1.trim().strip_suffix(" kB")?.parse().ok());
+        let each = peak.map(|kib: u64| kib * 1024 / 2_000_000).unwrap();
+        assert!(each <= 180, "{each} bytes a file");
+    }
+
+    /// Tells its peak. Does nothing where it is not called for that.
+    #[test]
+    #[allow(clippy::print_stdout)]
+    fn child() {
+        let Ok(words) = std::env::var(CHILD) else { return };
+        let (folder, commit) = words.split_once(' ').unwrap();
+        let load = || {
+            let tree =
+                GitTree::load(&Git::new(folder), &ObjectId::new(commit).unwrap(), &StatePath::new("kv").unwrap());
+            tree.unwrap().unwrap()
+        };
+        let (base, next) = (load(), load());
+        assert_eq!((base.entries().len(), next.entries().len()), (1_000_000, 1_000_000));
+        assert!(glxc_handlers::differences(Some(&base), Some(&next)).is_empty());
+        println!("{}", std::fs::read_to_string("/proc/self/status").unwrap());
+    }
 
     proptest! {
         #[test]
@@ -255,7 +332,9 @@ mod tests {
                     prop_assert!(["100644", "100755", "120000"].contains(&mode.as_str()));
                     prop_assert_eq!((entry.path.as_bytes(), entry.id.as_bytes()), (path.as_slice(), id.as_bytes()));
                 }
-                Err(Error::Tree { path, .. }) => prop_assert!(!path.chars().any(char::is_control)),
+                Err(Error::Tree { path, .. }) => {
+                    prop_assert!(path.starts_with("data/kv/") && !path.chars().any(char::is_control), "{path}");
+                }
                 Err(error) => prop_assert!(false, "{error}"),
             }
         }

@@ -66,6 +66,46 @@ fn ten_thousand_levels_of_folders_are_declined_or_stored() {
     assert_eq!(world.git(&["show", "demo/main:data/kv/keys.tsv"]).accepted(), "a\t2\n");
 }
 
+/// A tree as bytes: what `git mktree` would not make.
+fn raw_tree(world: &World, mode: &str, name: &str, id: &str) -> String {
+    let id: Vec<u8> = (0..40).step_by(2).map(|at| u8::from_str_radix(&id[at..at + 2], 16).unwrap()).collect();
+    let bytes = [format!("{mode} {name}\0").as_bytes(), &id].concat();
+    fed(world, &["hash-object", "-t", "tree", "-w", "--stdin", "--literally"], &bytes)
+}
+
+#[test]
+fn trees_that_git_would_not_make_are_declined() {
+    let world = World::pushed();
+    let blob = fed(&world, &["rev-parse", "HEAD:data/kv/keys.tsv"], b"");
+    let config = fed(&world, &["rev-parse", "HEAD:glxc.toml"], b"");
+    let plain = fed(&world, &["mktree"], format!("100644 blob {blob}\tkeys.tsv\n").as_bytes());
+    let head = fed(&world, &["rev-parse", "HEAD"], b"");
+    for (mode, name, id, words) in [
+        // What git itself refuses it names by its object and its fault.
+        ("100644", "..", &blob, "contains '..'"),
+        ("40000", "..", &plain, "contains '..'"),
+        ("40000", ".", &plain, "contains '.'"),
+        ("100644", ".git", &blob, "contains '.git'"),
+        ("40000", ".GIT", &plain, "contains '.git'"),
+        ("100644", "/etc/passwd", &blob, "contains full pathnames"),
+        ("100644", "a/../../b", &blob, "contains full pathnames"),
+        ("100644", "", &blob, "empty filename"),
+        ("120000", "keys.tsv", &blob, "data/kv/keys.tsv: only plain files can be part of state `kv`"),
+        ("104755", "keys.tsv", &blob, "data/kv/keys.tsv: only plain files can be part of state `kv`"),
+        ("20000", "keys.tsv", &blob, "data/kv/keys.tsv"),
+        ("160000", "sub", &head, "data/kv/sub: is a submodule, which no state can hold"),
+    ] {
+        let kv = raw_tree(&world, mode, name, id);
+        let data = raw_tree(&world, "40000", "kv", &kv);
+        let entries = format!("040000 tree {data}\tdata\n100644 blob {config}\tglxc.toml\n");
+        let root = fed(&world, &["mktree"], entries.as_bytes());
+        let commit = fed(&world, &["commit-tree", &root, "-p", "HEAD", "-m", "raw"], b"");
+        world.git(&["push", "demo", &format!("{commit}:main")]).declined(words);
+    }
+    assert_eq!((world.live("kv").as_str(), world.main_in_container()), ("a\t1\nb\t1\n", head));
+    world.assert_nothing_left();
+}
+
 #[test]
 fn settings_are_a_plain_file_of_a_sane_size() {
     let world = World::pushed();
