@@ -57,7 +57,8 @@ pub fn decode(file: &str) -> Option<String> {
 
 /// The names of a file name that [`encode_all`] gave. `None` as for [`decode`].
 pub fn decode_all(file: &str) -> Option<Vec<String>> {
-    file.split('.').map(decode).collect()
+    // A longer one would have been cut.
+    if file.len() > LONGEST { None } else { file.split('.').map(decode).collect() }
 }
 
 fn encode_whole(name: &str) -> String {
@@ -175,6 +176,10 @@ mod tests {
         }
     }
 
+    fn encoded(names: &[String]) -> String {
+        encode_all(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     proptest! {
         #[test]
         fn injective_even_folded(
@@ -190,6 +195,25 @@ mod tests {
             prop_assert!(!file.contains(['.', '/', '\0', '\\', ':', ' ']) && !file.starts_with('-'));
             prop_assert!(file.chars().all(|c| !crate::text::is_unsafe(c)));
             prop_assert!(file.contains('~') || decode(&file) == Some(name));
+        }
+
+        #[test]
+        fn any_file_name_is_that_of_its_names_or_of_none(
+            file in "\\PC{0,20}|[a-c.%+~2eé]{0,12}|[a-z]{1,130}(\\.[a-z]{1,130}){0,2}",
+        ) {
+            prop_assert!(decode(&file).is_none_or(|name| encode(&name) == file));
+            prop_assert!(decode_all(&file).is_none_or(|names| encoded(&names) == file), "{file}");
+        }
+
+        #[test]
+        fn qualified_names_come_back_and_stay_apart(
+            a in prop::collection::vec("[a-cA.~%é]{0,4}|\\PC{0,80}", 1..4),
+            b in prop::collection::vec("[a-cA.~%é]{0,4}|\\PC{0,80}", 1..4),
+        ) {
+            let (file, other) = (encoded(&a), encoded(&b));
+            prop_assert!(file.len() <= LONGEST);
+            prop_assert!(file.contains('~') || decode_all(&file).as_ref() == Some(&a), "{file}");
+            prop_assert_eq!(a == b, folded(&file) == folded(&other), "{} {}", file, other);
         }
     }
 }

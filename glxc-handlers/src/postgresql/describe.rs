@@ -79,10 +79,7 @@ fn object(differs: &Differs) -> String {
 /// The table of a folder, as people know it.
 fn table_name(folder: &StatePath) -> String {
     let name = String::from_utf8_lossy(folder.name()).into_owned();
-    match names::decode_all(&name) {
-        Some(parts) => crate::text::escaped(&parts.join(".")),
-        None => name,
-    }
+    crate::text::escaped(&names::decode_all(&name).map_or(name, |parts| parts.join(".")))
 }
 
 #[cfg(test)]
@@ -91,6 +88,14 @@ mod tests {
 
     use super::*;
     use crate::{Cancel, Entry, MemoryTree, OpId, Options, Recorded, Silent, Tree, differences};
+
+    #[test]
+    fn a_folder_that_is_no_table_is_named_harmlessly() {
+        let name = |folder: &str| table_name(&StatePath::new(folder).unwrap());
+        assert_eq!(name("data/public.+orders"), "public.Orders");
+        assert_eq!(name("data/public.%1b[2J"), "public.%1b[2J");
+        assert_eq!(name("data/a\u{1b}[2J"), "a\\u{1b}[2J");
+    }
 
     fn counts(changed: u64, added: u64, removed: u64) -> Counts {
         Counts { added, changed, removed }
