@@ -144,17 +144,29 @@ pub(crate) fn read(path: &Path) -> Result<Option<Interrupted>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", path)(error)),
     };
-    let damaged = |line: usize, source| Error::Journal { path: path.to_owned(), line: line as u64 + 1, source };
-    let mut steps = Vec::new();
-    for (number, line) in
-        bytes[..complete(&bytes)].split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty())
-    {
-        steps.push(serde_json::from_slice::<Step>(line).map_err(|source| damaged(number, source))?);
-    }
-    let mut steps = steps.into_iter();
+    interrupted(steps(&bytes)).map_err(|(line, source)| Error::Journal { path: path.to_owned(), line, source })
+}
+
+/// A line of a journal, counted from 1, and what is wrong with it.
+type Damage = (u64, serde_json::Error);
+
+/// The steps of the complete lines, each with the number of its line.
+fn steps(bytes: &[u8]) -> impl Iterator<Item = std::result::Result<(u64, Step), Damage>> {
+    let lines = bytes[..complete(bytes)].split_inclusive(|b| *b == b'\n');
+    lines.zip(1..).map(|(line, number)| match serde_json::from_slice(line) {
+        Ok(step) => Ok((number, step)),
+        Err(source) => Err((number, source)),
+    })
+}
+
+/// What steps amount to.
+fn interrupted(
+    mut steps: impl Iterator<Item = std::result::Result<(u64, Step), Damage>>,
+) -> std::result::Result<Option<Interrupted>, Damage> {
+    let damaged = |line, message| Err((line, serde::de::Error::custom(message)));
     let Some(first) = steps.next() else { return Ok(None) };
-    let Step::Begin { op, old, new, refs } = first else {
-        return Err(damaged(0, serde::de::Error::custom("does not begin with BEGIN")));
+    let (_, Step::Begin { op, old, new, refs }) = first? else {
+        return damaged(1, "does not begin with BEGIN");
     };
     let mut read = Interrupted {
         op,
@@ -169,9 +181,10 @@ pub(crate) fn read(path: &Path) -> Result<Option<Interrupted>> {
         done: Vec::new(),
         moved: false,
     };
-    for (number, step) in steps.enumerate() {
+    for step in steps {
+        let (line, step) = step?;
         match step {
-            Step::Begin { .. } => return Err(damaged(number + 1, serde::de::Error::custom("BEGIN twice"))),
+            Step::Begin { .. } => return damaged(line, "BEGIN twice"),
             Step::Sysconf => read.sysconf = true,
             Step::Plan { parts, ready } => (read.parts, read.ready) = (parts, ready),
             Step::Staged { .. } => {}
@@ -187,25 +200,105 @@ pub(crate) fn read(path: &Path) -> Result<Option<Interrupted>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    proptest::proptest! {
+    fn ids() -> impl Strategy<Value = ObjectId> {
+        "[0-9a-f]{40}".prop_map(|hex| ObjectId::new(hex).unwrap())
+    }
+
+    fn begins() -> impl Strategy<Value = Step> {
+        let update = (any::<String>(), ids(), ids()).prop_map(|(name, old, new)| RefUpdate { name, old, new });
+        let refs = prop::collection::vec(update, 0..3);
+        (any::<String>(), prop::option::of(ids()), ids(), refs).prop_map(|(op, old, new, refs)| Step::Begin {
+            op,
+            old,
+            new,
+            refs,
+        })
+    }
+
+    fn later() -> impl Strategy<Value = Step> {
+        let part = (any::<String>(), any::<bool>(), any::<bool>()).prop_map(|(state, replace, transactional)| Part {
+            state,
+            replace,
+            transactional,
+        });
+        prop_oneof![
+            Just(Step::Sysconf),
+            Just(Step::Decided),
+            Just(Step::Ref),
+            any::<String>().prop_map(|state| Step::Staged { state }),
+            any::<String>().prop_map(|state| Step::Done { state }),
+            (prop::collection::vec(part, 0..3), any::<bool>()).prop_map(|(parts, ready)| Step::Plan { parts, ready }),
+            prop::collection::btree_map(any::<String>(), any::<String>(), 0..3)
+                .prop_map(|records| Step::Intent { records }),
+        ]
+    }
+
+    /// A journal as it is written, and where each of its lines ends.
+    fn written(folder: &Path, steps: &[Step]) -> (PathBuf, Vec<u8>, Vec<usize>) {
+        let path = folder.join("journal");
+        let _ = std::fs::remove_file(&path);
+        let mut journal = Journal::open(&path).unwrap();
+        let mut ends = Vec::new();
+        for step in steps {
+            journal.add(step).unwrap();
+            ends.push(std::fs::metadata(&path).unwrap().len() as usize);
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        (path, bytes, ends)
+    }
+
+    fn read_back(bytes: &[u8]) -> Vec<Step> {
+        steps(bytes).map(|step| step.unwrap().1).collect()
+    }
+
+    proptest! {
         #[test]
-        fn any_bytes_are_a_journal_or_an_error(
-            cut in 0..400usize, at in 0..400usize, byte in proptest::prelude::any::<u8>(),
+        fn what_was_written_is_read_whatever_was_cut(
+            first in begins(), rest in prop::collection::vec(later(), 0..6), cut in any::<prop::sample::Index>(),
+        ) {
+            let all: Vec<Step> = [first].into_iter().chain(rest).collect();
+            let folder = tempfile::tempdir().unwrap();
+            let (path, bytes, ends) = written(folder.path(), &all);
+            prop_assert_eq!(&read_back(&bytes), &all);
+            for length in 0..=bytes.len() {
+                let whole = ends.iter().filter(|end| **end <= length).count();
+                prop_assert_eq!(read_back(&bytes[..length]), &all[..whole], "cut at {}", length);
+                prop_assert_eq!(interrupted(steps(&bytes[..length])).unwrap().is_some(), whole > 0);
+            }
+            // And is gone on with behind the last whole line.
+            let length = cut.index(bytes.len() + 1);
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            Journal::open(&path).unwrap().add(&Step::Ref).unwrap();
+            let whole = ends.iter().filter(|end| **end <= length).count();
+            let wanted: Vec<Step> = all[..whole].iter().cloned().chain([Step::Ref]).collect();
+            prop_assert_eq!(read_back(&std::fs::read(&path).unwrap()), wanted);
+        }
+
+        #[test]
+        fn any_bytes_are_a_journal_or_an_error_that_names_a_line(
+            first in begins(), rest in prop::collection::vec(later(), 0..4), at in any::<prop::sample::Index>(),
+            gone in 0..3usize, new in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\n'), Just(b'"')], 0..3),
+            noise in prop::collection::vec(any::<u8>(), 0..80), whole in any::<bool>(),
         ) {
             let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("journal");
-            let mut journal = Journal::open(&path).unwrap();
-            for step in [begin(), Step::Sysconf, Step::Decided] {
-                journal.add(&step).unwrap();
+            let all: Vec<Step> = [first].into_iter().chain(rest).collect();
+            let (path, mut bytes, _) = written(folder.path(), &all);
+            match whole {
+                true => bytes = noise,
+                false => {
+                    let at = at.index(bytes.len());
+                    drop(bytes.splice(at..(at + gone).min(bytes.len()), new));
+                }
             }
-            let mut bytes = std::fs::read(&path).unwrap();
-            bytes.truncate(cut.max(1));
-            let at = at % bytes.len();
-            bytes[at] = byte;
             std::fs::write(&path, &bytes).unwrap();
-            if let Err(error) = read(&path) {
-                assert!(error.to_string().contains("is damaged in line"));
+            let lines = bytes.iter().filter(|b| **b == b'\n').count() as u64;
+            match read(&path) {
+                Ok(Some(read)) => prop_assert!(lines > 0 && read.done.len() as u64 <= lines),
+                Ok(None) => prop_assert_eq!(lines, 0),
+                Err(Error::Journal { line, .. }) => prop_assert!((1..=lines).contains(&line), "{line} of {lines}"),
+                Err(error) => prop_assert!(false, "{error}"),
             }
         }
     }
@@ -282,5 +375,10 @@ mod tests {
         bytes.extend_from_slice(b"{\"step\":\"DECIDER\"}\n");
         std::fs::write(&path, bytes).unwrap();
         assert!(read(&path).unwrap_err().to_string().ends_with("is damaged in line 2"));
+        let (_, begin, _) = written(folder.path(), &[begin()]);
+        for (bytes, line) in [([&begin[..], b"\n", &begin].concat(), 2), ([&begin[..], &begin].concat(), 2)] {
+            std::fs::write(&path, bytes).unwrap();
+            assert!(read(&path).unwrap_err().to_string().ends_with(&format!("is damaged in line {line}")));
+        }
     }
 }
