@@ -180,7 +180,7 @@ impl StateRepository {
             changes.push((format!("sysconf: {}", description.summary), shortened(description.details)));
         }
         for path in self.abandoned(config)? {
-            if self.tree(main, &path)?.is_none() {
+            if self.folder_id(main, &path)?.is_none() {
                 continue;
             }
             changes.push((format!("{path}: no longer managed"), Vec::new()));
@@ -200,8 +200,8 @@ impl StateRepository {
         &self, state: &Visited<'_>, commit: &ObjectId, cx: &Cx<'_>,
     ) -> Result<Option<(String, Vec<String>)>> {
         let name = state.config.name();
-        let Some(next) = self.tree(commit, &state.config.path)? else { return Ok(None) };
         let base = state.base.as_ref();
+        let Some(next) = self.tree_beside(commit, &state.config.path, base)? else { return Ok(None) };
         if base.is_some_and(|base| base.id() == next.id()) {
             return Ok(None);
         }
@@ -247,10 +247,10 @@ impl StateRepository {
     ) -> Result<BTreeMap<String, Remembered>> {
         let mut all = BTreeMap::new();
         for state in &config.states {
-            let Some(tree) = self.tree(commit, &state.path)? else { continue };
+            let Some(tree) = self.folder_id(commit, &state.path)? else { continue };
             let unchanged = fingerprints.remove(state.name()).flatten().map(|Fingerprint(fingerprint)| Unchanged {
                 fingerprint,
-                tree: tree.id().clone(),
+                tree,
                 settings: settings_text(state),
             });
             all.insert(state.name().to_owned(), Remembered { path: state.path.to_string(), unchanged });

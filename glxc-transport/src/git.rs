@@ -9,7 +9,9 @@ use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::objects::Idle;
 use crate::{Error, Result};
 
 /// The first git that has all that is used here (`cat-file` and `fast-import` as they are, `proc-receive` from 2.29).
@@ -20,7 +22,12 @@ pub const MINIMUM_VERSION: (u32, u32) = (2, 29);
 pub struct Git {
     dir: PathBuf,
     environment: Vec<(OsString, OsString)>,
+    pub(crate) idle: Idle,
+    settings: Arc<Mutex<Option<Settings>>>,
 }
+
+/// The settings of a repository.
+type Settings = BTreeMap<String, String>;
 
 /// The id of a git object, 40 lower case hex digits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -91,13 +98,14 @@ impl From<ObjectId> for String {
 impl Git {
     /// The repository whose git directory is `dir`.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Git { dir: dir.into(), environment: Vec::new() }
+        Git { dir: dir.into(), environment: Vec::new(), idle: Idle::default(), settings: Arc::default() }
     }
 
     /// The same repository seen with further environment variables (the quarantine of a push).
     #[must_use]
     pub fn with_environment(mut self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         self.environment.extend(environment);
+        self.idle = Idle::default();
         self
     }
 
@@ -211,13 +219,30 @@ impl Git {
         Ok(self.optional(&["merge-base", "--is-ancestor", ancestor.as_str(), commit.as_str()])?.is_some())
     }
 
-    /// The value of a setting of this repository.
+    /// The value of a setting of this repository; the last one where it has several.
     ///
     /// # Errors
     /// As for [`Git::output`].
     pub fn setting(&self, key: &str) -> Result<Option<String>> {
-        let value = self.optional(&["config", "--local", "--get", key])?;
-        Ok(value.map(|line| String::from_utf8_lossy(line.trim_ascii_end()).into_owned()))
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = match &mut *settings {
+            Some(known) => known,
+            none => none.insert(self.list_settings()?),
+        };
+        Ok(settings.get(&listed_key(key)).cloned())
+    }
+
+    /// All settings are read at once.
+    fn list_settings(&self) -> Result<Settings> {
+        let listing = self.output(&["config", "--local", "--list", "-z"])?;
+        let records = listing.split(|b| *b == 0).map(String::from_utf8_lossy);
+        let pairs = records.filter_map(|record| record.split_once('\n').map(|(key, value)| (key.into(), value.into())));
+        Ok(pairs.collect())
+    }
+
+    /// What was read of the settings may be old: another process changes them under the lock.
+    pub(crate) fn forget_settings(&self) {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Sets a setting of this repository.
@@ -225,7 +250,9 @@ impl Git {
     /// # Errors
     /// As for [`Git::output`].
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
-        self.output(&["config", "--local", "--replace-all", key, value]).map(drop)
+        self.output(&["config", "--local", "--replace-all", key, value])?;
+        self.forget_settings();
+        Ok(())
     }
 
     /// Starts a subcommand that is written to and read from.
@@ -236,6 +263,37 @@ impl Git {
     }
 }
 
+/// A key as git lists it: the section and the name in small letters, and what is between them as it is.
+fn listed_key(key: &str) -> String {
+    let (section, rest) = key.split_once('.').unwrap_or((key, ""));
+    match rest.rsplit_once('.') {
+        Some((middle, name)) => format!("{}.{middle}.{}", section.to_ascii_lowercase(), name.to_ascii_lowercase()),
+        None => key.to_ascii_lowercase(),
+    }
+}
+
 fn first<A: AsRef<OsStr>>(arguments: &[A]) -> String {
     arguments.first().map_or(String::new(), |a| a.as_ref().to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_once_and_again_after_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let git = Git::new(folder.path());
+        git.output(&["init", "-q", "--bare"]).unwrap();
+        for (key, value) in [("core.hooksPath", "/a\nb "), ("glxc.Big.Name.branch", "dev"), ("glxc.branch", "main")] {
+            assert_eq!(git.setting(key).unwrap(), None);
+            git.set(key, value).unwrap();
+            assert_eq!(git.setting(key).unwrap().as_deref(), Some(value));
+        }
+        assert_eq!(git.setting("glxc.big.name.branch").unwrap(), None, "the middle is as it was written");
+        git.output(&["config", "--add", "glxc.branch", "last"]).unwrap();
+        assert_eq!(git.setting("glxc.branch").unwrap().unwrap(), "main", "this repository knows it already");
+        git.forget_settings();
+        assert_eq!(git.setting("glxc.branch").unwrap().unwrap(), "last");
+    }
 }

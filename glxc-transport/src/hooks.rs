@@ -31,10 +31,10 @@ pub fn pre_receive(repository: &StateRepository, input: &mut dyn BufRead) -> Res
 }
 
 fn refuse_other_objects(repository: &StateRepository, commit: &ObjectId) -> Result<()> {
-    let kind = repository.git().output(&["cat-file", "-t", commit.as_str()])?;
-    match kind.trim_ascii() {
-        b"commit" => Ok(()),
-        other => Err(Error::Refused(format!("a branch can not point to a {}", other.escape_ascii()))),
+    let object = repository.git().object(commit.as_str())?;
+    match object.as_ref().map(|object| object.kind.as_str()) {
+        Some("commit") => Ok(()),
+        other => Err(Error::Refused(format!("a branch can not point to a {}", other.unwrap_or("missing object")))),
     }
 }
 

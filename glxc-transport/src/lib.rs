@@ -38,6 +38,7 @@ mod hooks;
 mod import;
 mod journal;
 mod lock;
+mod objects;
 pub mod pkt;
 mod preview;
 mod push;

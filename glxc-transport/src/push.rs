@@ -11,7 +11,7 @@ use glxc_handlers::{
 use crate::attendant::Attendant;
 use crate::config::{PushPolicy, StateConfig};
 use crate::journal::{self, Journal, RefUpdate, Step};
-use crate::repository::Operation;
+use crate::repository::{Operation, sysconf_path};
 use crate::{Config, ConfigError, Error, GitTree, ObjectId, Result, StateRepository};
 
 /// A state that takes part in a push, with what is compared.
@@ -95,7 +95,12 @@ impl StateRepository {
             let known = before.as_ref().and_then(|config| config.state(state.name()));
             let known = known.filter(|known| known.handler == state.handler && known.settings == state.settings);
             let base = match (old, known) {
-                (Some(old), Some(known)) => self.tree(old, &known.path)?,
+                (Some(old), Some(known)) => {
+                    if self.folder_id(old, &known.path)? == self.folder_id(new, &state.path)? {
+                        continue;
+                    }
+                    self.tree(old, &known.path)?
+                }
                 _ => None,
             };
             self.check_state(&operation, base.as_ref(), new, state)?;
@@ -144,9 +149,6 @@ impl StateRepository {
     ) -> Result<()> {
         let handler = self.handler(new, state)?;
         let Some(tree) = self.tree(new, &state.path)? else { return Ok(()) };
-        if base.is_some_and(|base| base.id() == tree.id()) {
-            return Ok(());
-        }
         check_modes(state, &tree)?;
         self.step(&format!("checking {}", state.name()));
         let base = base.map(|base| base as &dyn Tree);
@@ -254,8 +256,9 @@ impl StateRepository {
         &self, operation: &Operation, old: Option<&ObjectId>, new: &ObjectId,
     ) -> Result<Option<(Option<GitTree>, GitTree)>> {
         let Some(setup) = &self.parts.setup else { return Ok(None) };
-        let base = old.map(|old| self.sysconf(old)).transpose()?.flatten();
-        let Some(next) = self.sysconf(new)? else {
+        let next = self.sysconf(new)?;
+        let base = old.map(|old| self.tree_beside(old, &sysconf_path()?, next.as_ref())).transpose()?.flatten();
+        let Some(next) = next else {
             return match base {
                 Some(_) => Err(Error::Refused("`sysconf/` was removed; a container keeps its configuration".into())),
                 None => Ok(None),
@@ -320,7 +323,9 @@ impl StateRepository {
                 let message = format!("state `{name}` was {was} and is {is} now: give it another name");
                 return Err(Error::Refused(message));
             }
-            base = self.tree(old, &base_state.path)?.map(|tree| (tree, base_state.settings.options.clone()));
+            base = self
+                .tree_beside(old, &base_state.path, next.as_ref())?
+                .map(|tree| (tree, base_state.settings.options.clone()));
         }
         let Some(next) = next else {
             return match (base, base_state) {

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::config::{Config, StateConfig};
 use crate::lock::Lock;
-use crate::tree::Blobs;
+use crate::tree::folder_id;
 use crate::{Error, Git, GitTree, ObjectId, Result, Setup};
 
 /// The version of what lies in the folder of a state repository.
@@ -228,14 +228,13 @@ impl StateRepository {
     }
 
     fn load_config(&self, commit: &ObjectId) -> Result<Config> {
-        let listing = self.git.output(&["ls-tree", "-z", "--full-tree", commit.as_str(), "--", crate::CONFIG_FILE])?;
-        let text = match listing.strip_prefix(b"100644 blob ").or_else(|| listing.strip_prefix(b"100755 blob ")) {
-            Some(rest) if rest.len() > 40 => self.read_config(&ObjectId::new(&rest[..40])?)?,
-            Some(_) | None if listing.is_empty() => String::new(),
-            _ => {
+        let text = match self.git.entry(commit, &config_path()?)? {
+            Some(found) if found.mode == b"100644" || found.mode == b"100755" => self.read_config(&found.id)?,
+            Some(_) => {
                 let message = "must be a plain file".into();
                 return Err(Error::Tree { path: crate::CONFIG_FILE.into(), message });
             }
+            None => String::new(),
         };
         let config = Config::parse(&text);
         config.map_err(|source| Error::Config { commit: commit.short().into(), source })
@@ -243,7 +242,7 @@ impl StateRepository {
 
     fn read_config(&self, id: &ObjectId) -> Result<String> {
         let refused = |message: &str| Error::Tree { path: crate::CONFIG_FILE.into(), message: message.into() };
-        let bytes = Blobs::new(self.git.clone()).read(id, CONFIG_LIMIT)?;
+        let bytes = self.git.read_blob(id, CONFIG_LIMIT)?;
         String::from_utf8(bytes.ok_or_else(|| refused("is longer than 1 MiB"))?).map_err(|_| refused("is not UTF-8"))
     }
 
@@ -263,6 +262,21 @@ impl StateRepository {
         GitTree::load(&self.git, commit, folder)
     }
 
+    /// The same where another tree is known, which is not listed again if this is the same one.
+    pub(crate) fn tree_beside(
+        &self, commit: &ObjectId, folder: &StatePath, known: Option<&GitTree>,
+    ) -> Result<Option<GitTree>> {
+        match known {
+            Some(known) if self.folder_id(commit, folder)?.as_ref() == Some(known.id()) => Ok(Some(known.clone())),
+            _ => self.tree(commit, folder),
+        }
+    }
+
+    /// The id of a folder of a commit: equal ids mean equal files.
+    pub(crate) fn folder_id(&self, commit: &ObjectId, folder: &StatePath) -> Result<Option<ObjectId>> {
+        folder_id(&self.git, commit, folder)
+    }
+
     pub(crate) fn sysconf(&self, commit: &ObjectId) -> Result<Option<GitTree>> {
         self.tree(commit, &sysconf_path()?)
     }
@@ -278,6 +292,7 @@ impl StateRepository {
         let deadline = Instant::now() + self.parts.waits.lock;
         let path = self.parts.folder.join("lock");
         let lock = Lock::acquire(&path, purpose, deadline, &self.parts.cancel, &*self.parts.progress)?;
+        self.git.forget_settings();
         // Refs and settings are only changed under this lock, so a lock file of git's own was left by a kill.
         remove_stale_locks(self.git.dir(), false)?;
         remove_stale_locks(&self.git.dir().join("refs"), true)?;
@@ -517,6 +532,10 @@ fn remove(path: &Path) -> Result<()> {
     let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     removed.map_err(Error::io("remove", path))
+}
+
+fn config_path() -> Result<StatePath> {
+    StatePath::new(crate::CONFIG_FILE).map_err(|e| Error::Protocol(e.to_string()))
 }
 
 pub(crate) fn sysconf_path() -> Result<StatePath> {

@@ -1,18 +1,17 @@
 //! The files of a commit as a [`Tree`].
 
-use std::io::{BufRead, BufReader, Read, Take, Write};
-use std::process::{Child, ChildStdin, ChildStdout};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{BufRead, BufReader, Read};
+use std::sync::Arc;
 
 use glxc_handlers::{ContentId, Entry, Mode, StatePath, Tree};
 
 use crate::{Error, Git, ObjectId, Result};
 
 /// The files beneath a folder of a commit.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct GitTree {
-    entries: Vec<Entry>,
-    blobs: Blobs,
+    entries: Arc<Vec<Entry>>,
+    git: Git,
     id: ObjectId,
 }
 
@@ -26,7 +25,7 @@ impl GitTree {
         let Some(id) = folder_id(git, commit, folder)? else { return Ok(None) };
         let mut entries = list(git, &id, folder)?;
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Ok(Some(GitTree { entries, blobs: Blobs::new(git.clone()), id }))
+        Ok(Some(GitTree { entries: Arc::new(entries), git: git.clone(), id }))
     }
 
     /// The id of the tree object: equal ids mean equal files.
@@ -35,15 +34,15 @@ impl GitTree {
     }
 }
 
-fn folder_id(git: &Git, commit: &ObjectId, folder: &StatePath) -> Result<Option<ObjectId>> {
-    let path = String::from_utf8_lossy(folder.as_bytes()).into_owned();
-    let literal = format!(":(literal){path}");
-    let listing = git.output(&["ls-tree", "-z", "--full-tree", commit.as_str(), "--", &literal])?;
-    let Some(record) = listing.split(|b| *b == 0).find(|record| !record.is_empty()) else { return Ok(None) };
-    let Fields { mode, kind, id, .. } = fields(record)?;
-    match (mode, kind) {
-        (b"040000", b"tree") => ObjectId::new(id).map(Some),
-        _ => Err(Error::Tree { path, message: "is not a folder".into() }),
+/// The id of a folder of a commit: equal ids mean equal files. `None` where there is no such folder.
+///
+/// # Errors
+/// [`Error::Tree`] where it is a file.
+pub(crate) fn folder_id(git: &Git, commit: &ObjectId, folder: &StatePath) -> Result<Option<ObjectId>> {
+    match git.entry(commit, folder)? {
+        Some(found) if found.is_tree() => Ok(Some(found.id)),
+        Some(_) => Err(Error::Tree { path: folder.to_string(), message: "is not a folder".into() }),
+        None => Ok(None),
     }
 }
 
@@ -88,7 +87,6 @@ fn entries(mut output: impl BufRead, folder: &StatePath) -> Result<Vec<Entry>> {
 /// `MODE SP TYPE SP ID TAB PATH`
 struct Fields<'a> {
     mode: &'a [u8],
-    kind: &'a [u8],
     id: &'a [u8],
     path: &'a [u8],
 }
@@ -98,7 +96,7 @@ fn fields(record: &[u8]) -> Result<Fields<'_>> {
     let tab = record.iter().position(|b| *b == b'\t').ok_or_else(unexpected)?;
     let mut words = record[..tab].split(|b| *b == b' ');
     match (words.next(), words.next(), words.next(), words.next()) {
-        (Some(mode), Some(kind), Some(id), None) => Ok(Fields { mode, kind, id, path: &record[tab + 1..] }),
+        (Some(mode), Some(_), Some(id), None) => Ok(Fields { mode, id, path: &record[tab + 1..] }),
         _ => Err(unexpected()),
     }
 }
@@ -129,125 +127,8 @@ impl Tree for GitTree {
         let failed =
             |source: glxc_handlers::Cause| glxc_handlers::Error::Carrier { context: format!("open {path}"), source };
         let entry = self.entry(path).ok_or_else(|| failed("no such file".into()))?;
-        let blob = self.blobs.open(entry.id.as_bytes()).map_err(|error| failed(error.into()))?;
+        let blob = self.git.blob(entry.id.as_bytes()).map_err(|error| failed(error.into()))?;
         Ok(Box::new(blob))
-    }
-}
-
-/// Reads blobs as streams through `git cat-file --batch` processes, which are used again.
-#[derive(Clone, Debug)]
-pub(crate) struct Blobs {
-    git: Git,
-    idle: Arc<Mutex<Vec<CatFile>>>,
-}
-
-#[derive(Debug)]
-struct CatFile {
-    child: Child,
-    requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Blobs {
-    pub(crate) fn new(git: Git) -> Self {
-        Blobs { git, idle: Arc::default() }
-    }
-
-    /// Opens a blob by its id.
-    pub(crate) fn open(&self, id: &[u8]) -> Result<Blob> {
-        let id = ObjectId::new(id)?;
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut process = match idle {
-            Some(process) => process,
-            None => CatFile::start(&self.git)?,
-        };
-        let size = process.request(&id)?;
-        Ok(Blob { content: Some(process.take(size)), pool: self.idle.clone() })
-    }
-
-    /// Reads a whole blob; `None` where it has more than `limit` bytes.
-    pub(crate) fn read(&self, id: &ObjectId, limit: u64) -> Result<Option<Vec<u8>>> {
-        let mut blob = self.open(id.as_str().as_bytes())?;
-        if blob.remaining() > limit {
-            return Ok(None);
-        }
-        let mut bytes = Vec::new();
-        blob.read_to_end(&mut bytes).map_err(Error::io("read", "git cat-file"))?;
-        Ok(Some(bytes))
-    }
-}
-
-impl CatFile {
-    fn start(git: &Git) -> Result<Self> {
-        let mut child = git.spawn(&["cat-file", "--batch"])?;
-        match (child.stdin.take(), child.stdout.take()) {
-            (Some(requests), Some(answers)) => Ok(CatFile { child, requests, answers: BufReader::new(answers) }),
-            _ => Err(Error::Protocol("cat-file has no pipes".into())),
-        }
-    }
-
-    /// Asks for a blob and returns its size; the content follows.
-    fn request(&mut self, id: &ObjectId) -> Result<u64> {
-        let failed = || Error::io("read", "git cat-file");
-        writeln!(self.requests, "{id}").map_err(failed())?;
-        let mut header = String::new();
-        self.answers.read_line(&mut header).map_err(failed())?;
-        let size = header.trim_end().strip_prefix(&format!("{id} blob ")).and_then(|size| size.parse().ok());
-        size.ok_or_else(|| Error::git("cat-file", format!("unexpected answer: {}", header.escape_debug())))
-    }
-
-    fn take(self, size: u64) -> Take<CatFile> {
-        Read::take(self, size)
-    }
-}
-
-impl Read for CatFile {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.answers.read(buffer)
-    }
-}
-
-impl Drop for CatFile {
-    fn drop(&mut self) {
-        // Whoever did not read to the end leaves a process that would wait for it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The content of a blob as a stream.
-#[derive(Debug)]
-pub(crate) struct Blob {
-    content: Option<Take<CatFile>>,
-    pool: Arc<Mutex<Vec<CatFile>>>,
-}
-
-impl Blob {
-    fn remaining(&self) -> u64 {
-        self.content.as_ref().map_or(0, Take::limit)
-    }
-}
-
-impl Read for Blob {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let Some(content) = self.content.as_mut() else { return Ok(0) };
-        let count = content.read(buffer)?;
-        if count == 0 && !buffer.is_empty() && content.limit() > 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(count)
-    }
-}
-
-impl Drop for Blob {
-    /// Gives the process back where everything was read.
-    fn drop(&mut self) {
-        let Some(content) = self.content.take().filter(|content| content.limit() == 0) else { return };
-        let mut process = content.into_inner();
-        let mut end = [0];
-        if process.answers.read_exact(&mut end).is_ok() {
-            self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(process);
-        }
     }
 }
 
@@ -255,6 +136,7 @@ impl Drop for Blob {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::io::Write;
     use std::path::Path;
     use std::process::{Command, Stdio};
 

@@ -42,14 +42,14 @@ impl Repository {
 
     /// Refuses what the container's side does not know yet.
     pub(super) fn check_kind(&self) -> Result<()> {
-        let is = |question, answer: &str| -> Result<bool> {
-            Ok(self.git.output(&["rev-parse", question])?.trim_ascii() == answer.as_bytes())
-        };
-        if !is("--show-object-format", "sha1")? {
+        let said = self.git.output(&["rev-parse", "--show-object-format", "--is-shallow-repository"])?;
+        let said = String::from_utf8_lossy(&said);
+        let (format, shallow) = said.trim_end().split_once('\n').unwrap_or((&said, ""));
+        if format != "sha1" {
             let error = Error::new(Exit::Failed, "repositories with SHA-256 objects are not supported yet");
             return Err(error.hint("use a repository with SHA-1 objects, which is git's default"));
         }
-        if is("--is-shallow-repository", "true")? {
+        if shallow == "true" {
             let error = Error::new(Exit::Failed, "shallow repositories are not supported yet");
             return Err(error.hint("`git fetch --unshallow` completes it"));
         }
