@@ -73,6 +73,10 @@ mutant "foreign keys: children that are left" $P/foreign_keys.rs \
     '            check_parent(session, model, key, child, (parent, old))?;' '            let _ = (child, old);' \
     postgresql differential
 mutant "live is what was staged over" $P/load.rs 'if There::of(&mut live)? != self.there {' 'if false {' postgresql load
+mutant "a declined replace ends nobody's session" $P/load.rs '        self.decline_early()?;
+' '' postgresql load
+mutant "all waits for locks together" $P/differential.rs 'Watch::of_locks(&mut self.session, self.definition.target, &self.name, self.cx)?' \
+    'Watch::new(&self.session, self.cx)' postgresql differential
 mutant "nobody came in before the new name" $P/load.rs 'now.is_none_or(|now| now == visits)' \
     'now.is_none_or(|now| now == visits) || true' postgresql load
 mutant "commits are durable" $P/session.rs '    ("synchronous_commit", "on"),
@@ -113,7 +117,9 @@ mutant "each state has a folder of the operation" $T/repository.rs '.join("state
     "transport script"
 mutant "the programs before the push put back" $T/push.rs '(decided || !part.is_compensated())' 'true' "transport script"
 mutant "the journal is durable" $T/journal.rs 'write_all(&line).and_then(|()| self.file.sync_data())' 'write_all(&line)' "transport durable"
-mutant "the journal decides" $T/push.rs '            journal.add(&Step::Decided)?;' '' "transport states" together
+mutant "the journal decides" $T/push.rs '&& let Err(error) = journal.add(&Step::Decided)' \
+    '&& let Err(error) = Ok::<(), Error>(())' "transport states" together
+mutant "what is live belongs to one state" $T/push.rs '        self.check_claims(new, &config)?;' '' "transport states"
 mutant "fingerprints end with a push" $T/push.rs '            self.forget_fingerprints(&main)?;' '' "transport states"
 mutant "a fingerprint is for its commit only" $T/export.rs 'remembered.unchanged == Some(now)' \
     'remembered.unchanged.is_some_and(|was| was.fingerprint == now.fingerprint)' "transport states"

@@ -160,6 +160,10 @@ impl fmt::Debug for Session {
     }
 }
 
+/// The lock time-out, which is shown with a unit. (`pg_settings` would list them all.)
+const MILLISECONDS: &str =
+    "SELECT (1000 * extract(epoch FROM pg_catalog.current_setting('lock_timeout')::interval))::bigint";
+
 impl Session {
     /// Connects to a database. `name` is what tells this operation's backends from others: `glxc:<op>`.
     pub fn connect(target: &Target, database: &str, name: &str) -> Result<Self> {
@@ -224,8 +228,7 @@ impl Session {
 
     /// No statement waits without an end. Who bounds how long others queue up behind a lock means us, too.
     fn bound_waits(&mut self) -> Result<()> {
-        let set =
-            self.value("ask for the lock time-out", "SELECT setting FROM pg_settings WHERE name = 'lock_timeout'")?;
+        let set = self.value("ask for the lock time-out", MILLISECONDS)?;
         let set = Duration::from_millis(set.parse().map_err(Error::engine("read the lock time-out"))?);
         if !set.is_zero() {
             self.lock_timeout = set.min(LOCK_TIMEOUT);
