@@ -124,7 +124,7 @@ fn case(name: &str) -> (Direction, Made, Fate) {
         }
         "a long row" => {
             let tree = Made::both("/x", []).grown("entries/rows.tsv", b'x', 1024 * MIB);
-            (both, tree, refused("entries/rows.tsv:3", "a row of more than 65536 bytes"))
+            (both, tree, refused("entries/rows.tsv:3", "a line of more than 65536 bytes"))
         }
         "a large file" => {
             let tree = Made::both("", ["large".into()]).grown("files/large", 0, 2048 * MIB);
