@@ -1,11 +1,16 @@
 //! A private PostgreSQL cluster for tests, on a unix socket in a temporary folder, without `fsync`.
 
+use std::io::{Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use postgres::{Client, Config, NoTls};
+
+/// Names an unpacked system whose server the tests run, instead of the one that is installed here.
+const ROOT: &str = "GLXC_TEST_POSTGRESQL";
 
 /// A running cluster. Its superuser is `postgres`, and any local user may connect as anybody.
 ///
@@ -14,21 +19,68 @@ use postgres::{Client, Config, NoTls};
 #[derive(Debug)]
 pub struct Cluster {
     folder: PathBuf,
-    bin: PathBuf,
+    server: Server,
     _keeper: Child,
 }
 
-/// The programs of the newest installed server that is not older than 13.
-fn programs() -> Option<PathBuf> {
-    let installed = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
-    let majors = installed.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let newest = majors.filter(|major| *major >= 13).max()?;
-    Some(format!("/usr/lib/postgresql/{newest}/bin").into())
+/// An installed server.
+#[derive(Clone, Debug)]
+struct Server {
+    /// The root of the system that it is installed in.
+    root: PathBuf,
+    /// Its major version.
+    major: u32,
+}
+
+impl Server {
+    /// The newest server of a system that is not older than 13.
+    fn of(root: impl Into<PathBuf>) -> Option<Server> {
+        let root = root.into();
+        let installed = std::fs::read_dir(root.join("usr/lib/postgresql")).ok()?.flatten();
+        let majors = installed.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let newest = majors.filter(|major| *major >= 13).max()?;
+        Some(Server { root, major: newest })
+    }
+
+    /// The server of the system that is here.
+    fn installed() -> Option<Server> {
+        Server::of("/")
+    }
+
+    /// The server that the tests run.
+    fn chosen() -> Option<Server> {
+        let Some(root) = std::env::var_os(ROOT) else { return Server::installed() };
+        let server = Server::of(&root);
+        assert!(server.is_some(), "{ROOT} names {root:?}, which has no server");
+        server
+    }
+
+    /// Where a clean folder for a cluster may be made.
+    fn folders(&self) -> PathBuf {
+        if self.root == Path::new("/") { std::env::temp_dir() } else { self.root.join("tmp") }
+    }
+
+    /// A path as the system of the server sees it.
+    fn inside(&self, path: &Path) -> PathBuf {
+        Path::new("/").join(path.strip_prefix(&self.root).unwrap())
+    }
+
+    /// Its programs, as its system sees them.
+    fn bin(&self) -> PathBuf {
+        format!("/usr/lib/postgresql/{}/bin", self.major).into()
+    }
+
+    /// One of its programs.
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new("chroot");
+        command.arg(&self.root).arg(self.bin().join(name));
+        command
+    }
 }
 
 /// Why there can be no cluster here, or `None`.
 fn lacking() -> Option<&'static str> {
-    if programs().is_none() {
+    if Server::chosen().is_none() {
         return Some("no PostgreSQL server (13 or newer) is installed");
     }
     (!rustix::process::geteuid().is_root()).then_some("needs root, to run a server as `postgres`")
@@ -47,14 +99,16 @@ pub fn shared() -> Option<&'static Cluster> {
     Some(CLUSTER.get_or_init(Cluster::start))
 }
 
+/// Its arguments: the user, the root and the programs of the server, its folder as seen from here and from there, and settings.
 const KEEPER: &str = r#"
-"$1/initdb" -D "$2/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$2/log" 2>&1 || exit 1
-"$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off -c full_page_writes=off \
-    -c max_prepared_transactions=10 -c log_statement=none $3 >>"$2/log" 2>&1 </dev/null &
+chroot --userspec="$1" "$2" "$3/initdb" -D "$5/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync \
+    >"$4/log" 2>&1 || exit 1
+chroot --userspec="$1" "$2" "$3/postgres" -D "$5/data" -k "$5" -c listen_addresses= -c fsync=off -c full_page_writes=off \
+    -c max_prepared_transactions=10 -c log_statement=none $6 >>"$4/log" 2>&1 </dev/null &
 read -r _
 kill -QUIT $!
 wait
-rm -rf "$2"
+rm -rf "$4"
 "#;
 
 impl Cluster {
@@ -65,15 +119,26 @@ impl Cluster {
 
     /// Starts a cluster with further settings, as `-c name=value`, separated by spaces.
     pub fn start_with(settings: &str) -> Cluster {
-        let bin = programs().expect("a server is installed");
-        let folder = tempfile::Builder::new().prefix("glxc-pg-").tempdir().unwrap().keep();
+        Cluster::of(Server::chosen().expect("a server is installed"), settings)
+    }
+
+    /// Starts a cluster of the server that is installed here, where the tests run another one.
+    pub fn of_this_system() -> Option<Cluster> {
+        std::env::var_os(ROOT)?;
+        Some(Cluster::of(Server::installed().expect("a server is installed"), ""))
+    }
+
+    fn of(server: Server, settings: &str) -> Cluster {
+        let folder = tempfile::Builder::new().prefix("glxc-pg-").tempdir_in(server.folders()).unwrap().keep();
         let owned = Command::new("chown").arg("postgres:").arg(&folder).status().unwrap();
         assert!(owned.success());
-        let mut keeper = Command::new("setpriv");
-        keeper.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "sh", "-c", KEEPER, "sh"]);
-        keeper.arg(&bin).arg(&folder).arg(settings).current_dir("/").env("LC_ALL", "C.UTF-8");
+        let owner = std::fs::metadata(&folder).unwrap();
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, "sh"]).arg(format!("+{}:+{}", owner.uid(), owner.gid()));
+        keeper.arg(&server.root).arg(server.bin()).arg(&folder).arg(server.inside(&folder)).arg(settings);
+        keeper.current_dir("/").env("LC_ALL", "C.UTF-8");
         let keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let cluster = Cluster { folder, bin, _keeper: keeper };
+        let cluster = Cluster { folder, server, _keeper: keeper };
         cluster.wait();
         cluster
     }
@@ -92,9 +157,14 @@ impl Cluster {
         &self.folder
     }
 
-    /// The folder of the server's programs (`pg_dump`, `psql`).
-    pub fn bin(&self) -> &Path {
-        &self.bin
+    /// The major version of the server.
+    pub fn major(&self) -> u32 {
+        self.server.major
+    }
+
+    /// A path of the server's system, as seen from here.
+    pub fn outside(&self, path: &str) -> PathBuf {
+        self.server.root.join(path.trim_start_matches('/'))
     }
 
     /// How to connect to a database as the superuser.
@@ -116,21 +186,26 @@ impl Cluster {
         self.connect(database)
     }
 
+    /// A client program of the server, which connects to it.
+    fn client(&self, name: &str, database: &str) -> Command {
+        let mut client = self.server.program(name);
+        client.args(["-U", "postgres", "-d", database, "-h"]).arg(self.server.inside(&self.folder));
+        client
+    }
+
     /// Runs SQL with `psql`, which stops at the first error.
     pub fn psql(&self, database: &str, sql: &str) {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        std::io::Write::write_all(&mut file, sql.as_bytes()).unwrap();
-        let mut psql = Command::new(self.bin.join("psql"));
-        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-h"]);
-        let output = psql.arg(&self.folder).arg("-f").arg(file.path()).output().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(sql.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        let mut psql = self.client("psql", database);
+        let output = psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-"]).stdin(file).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// What `pg_dump` with further arguments writes, without the lines that differ each time.
     pub fn dump(&self, database: &str, arguments: &[&str]) -> String {
-        let mut dump = Command::new(self.bin.join("pg_dump"));
-        dump.args(["-U", "postgres", "-d", database, "-h"]).arg(&self.folder).args(arguments);
-        let output = dump.output().unwrap();
+        let output = self.client("pg_dump", database).args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
         let kept = text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
