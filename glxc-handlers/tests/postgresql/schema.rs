@@ -227,3 +227,23 @@ fn a_schema_that_the_rows_do_not_fit_is_declined() {
     let hostile = base.with(&path("schema/functions/public.x.sql"), "COMMIT;\n");
     assert!(live(&hostile).contains("schema/functions/public.x.sql:1"), "{}", live(&hostile));
 }
+
+/// Rows of a table are hidden from its owner, too; the files are loaded by a role without rights.
+#[test]
+fn a_materialized_view_may_read_what_has_row_security() {
+    let sql = "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1); CREATE MATERIALIZED VIEW m AS SELECT id FROM t; \
+               ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY";
+    let Some(shop) = Subject::of("schema_hidden", sql) else { return };
+    let tree = shop.export();
+    let copy = shop.beside("schema_hidden_copy");
+    copy.must_push(None, &tree);
+    assert_same(&copy.export(), &tree);
+    assert_eq!(copy.ask("SELECT id FROM m"), "1");
+    shop.run("CREATE ROLE glxc_test_hidden; ALTER TABLE t OWNER TO glxc_test_hidden; ALTER MATERIALIZED VIEW m OWNER TO glxc_test_hidden");
+    let owned = shop.export();
+    copy.must_push(Some(&tree), &owned);
+    let again = shop.beside("schema_hidden_again");
+    again.must_push(None, &owned);
+    assert_same(&again.export(), &owned);
+    assert_eq!(again.ask("SELECT count(*) FROM m"), "0", "what its owner sees");
+}

@@ -278,6 +278,7 @@ impl<'a> Loader<'a> {
         let check = if check { "on" } else { "off" };
         let sql = format!(
             "{}; SAVEPOINT one; SET LOCAL check_function_bodies = {check}; SET LOCAL statement_timeout = '{PATIENCE}';
+            SET LOCAL row_security = on;
             SELECT p.oid::pg_catalog.text || p.ctid::pg_catalog.text AS place FROM pg_catalog.pg_proc p
             WHERE p.pronamespace = '{name}'::pg_catalog.regnamespace",
             super::PINNED
