@@ -30,3 +30,5 @@ mod recover;
 mod rules;
 #[path = "postgresql/schema.rs"]
 mod schema;
+#[path = "postgresql/versions.rs"]
+mod versions;

@@ -11,7 +11,7 @@ use crate::rows::{Limits, Line, Sorter, Writer, gitattributes};
 use crate::{Cx, Error, Exported, Fingerprint, Result, Sink, StatePath};
 
 /// Part of every fingerprint: another way of writing means other files. Raise it with every change of what an export writes.
-const FORMAT: &str = "postgresql 1";
+const FORMAT: &str = "postgresql 2";
 
 /// Writes the live database as files.
 pub(super) fn export(target: &Target, name: &str, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {

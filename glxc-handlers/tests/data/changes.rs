@@ -52,7 +52,7 @@ REFRESH MATERIALIZED VIEW s.moods;
 "#;
 
 /// What may change in it, as SQL that a user would run; the model of the result is what is pushed.
-pub const CHANGES: &[(&str, &str)] = &[
+const CHANGES: &[(&str, &str)] = &[
     ("a column at the end", "ALTER TABLE s.person ADD COLUMN extra text"),
     ("a column with a default", "ALTER TABLE s.person ADD COLUMN extra text DEFAULT 'x' NOT NULL"),
     (
@@ -319,6 +319,84 @@ pub const CHANGES: &[(&str, &str)] = &[
         "ALTER TABLE s.pet ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY own ON s.pet TO app_reader USING (owner > 0) WITH CHECK (owner > 1)",
     ),
 ];
+
+/// What may change in it from a version of the server on.
+const NEWER: &[(u32, &str, &str)] = &[
+    (17, "a grant to maintain", "GRANT MAINTAIN ON s.person TO app_reader; REVOKE MAINTAIN ON s.pet FROM CURRENT_USER"),
+    (
+        17,
+        "a domain whose NOT NULL has a name",
+        "CREATE DOMAIN s.word AS text CONSTRAINT given NOT NULL; COMMENT ON CONSTRAINT given ON DOMAIN s.word IS 'always'; ALTER TABLE s.pet ADD COLUMN word s.word DEFAULT 'x'",
+    ),
+    (
+        17,
+        "the access method of a partitioned table",
+        "CREATE TABLE s.placed (a integer) PARTITION BY LIST (a) USING heap",
+    ),
+    (18, "another name of a NOT NULL", "ALTER TABLE s.pet RENAME CONSTRAINT pet_owner_not_null TO owned"),
+    (18, "another name of a NOT NULL of a key", "ALTER TABLE s.pet RENAME CONSTRAINT pet_id_not_null TO \"Key's\""),
+    (
+        18,
+        "a NOT NULL with a name and a comment",
+        "ALTER TABLE s.pet ADD CONSTRAINT named NOT NULL name; COMMENT ON CONSTRAINT named ON s.pet IS 'always'",
+    ),
+    (18, "a comment on a NOT NULL", "COMMENT ON CONSTRAINT pet_owner_not_null ON s.pet IS 'x'"),
+    (18, "a NOT NULL that children do not get", "ALTER TABLE s.parent ADD CONSTRAINT own NOT NULL a NO INHERIT"),
+    (
+        18,
+        "a NOT NULL that children do not get any more",
+        "ALTER TABLE s.person ALTER CONSTRAINT person_name_not_null NO INHERIT",
+    ),
+    (18, "a NOT NULL that is not checked yet", "ALTER TABLE s.pet ADD CONSTRAINT later NOT NULL mood NOT VALID"),
+    (
+        18,
+        "a NOT NULL that is not checked any more",
+        "ALTER TABLE s.pet ALTER COLUMN owner DROP NOT NULL, ADD CONSTRAINT later NOT NULL owner NOT VALID",
+    ),
+    (18, "a NOT NULL of a child", "ALTER TABLE s.child ADD CONSTRAINT own NOT NULL a"),
+    (
+        18,
+        "a NOT NULL of a child, and then of its parent",
+        "ALTER TABLE s.child ALTER COLUMN a SET NOT NULL; ALTER TABLE s.parent ALTER COLUMN a SET NOT NULL",
+    ),
+    (
+        18,
+        "a partition with a NOT NULL by another name",
+        "CREATE TABLE s.event_5 (at date CONSTRAINT mine NOT NULL, what text, CONSTRAINT event_what_check CHECK (what <> '')); ALTER TABLE s.event ATTACH PARTITION s.event_5 FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')",
+    ),
+    (
+        18,
+        "an identity column whose NOT NULL has a name",
+        "ALTER TABLE s.pet ADD COLUMN extra integer CONSTRAINT given NOT NULL GENERATED ALWAYS AS IDENTITY",
+    ),
+    (
+        18,
+        "a key whose NOT NULL has a name",
+        "ALTER TABLE s.child ADD CONSTRAINT given NOT NULL b; ALTER TABLE s.child ADD PRIMARY KEY (b)",
+    ),
+    (
+        18,
+        "a name of a NOT NULL that another table would get",
+        "ALTER TABLE s.pet RENAME CONSTRAINT pet_owner_not_null TO later_a_not_null; CREATE TABLE s.later (a integer NOT NULL)",
+    ),
+    (
+        18,
+        "a virtual column",
+        "ALTER TABLE s.pet ADD COLUMN loud text GENERATED ALWAYS AS (upper(name)) VIRTUAL CHECK (loud <> 'x')",
+    ),
+    (
+        18,
+        "a virtual column instead of a stored one",
+        "ALTER TABLE s.person DROP COLUMN doubled, ADD COLUMN doubled integer GENERATED ALWAYS AS (age * 2) VIRTUAL",
+    ),
+    (18, "default privileges on large objects", "ALTER DEFAULT PRIVILEGES GRANT SELECT ON LARGE OBJECTS TO app_reader"),
+];
+
+/// What may change in it on a server of a version.
+pub fn changes(major: u32) -> Vec<(&'static str, &'static str)> {
+    let newer = NEWER.iter().filter(|(since, ..)| *since <= major).map(|(_, what, sql)| (*what, *sql));
+    CHANGES.iter().copied().chain(newer).collect()
+}
 
 /// Changes of the schema that need the rows that are changed with it.
 pub const WITH_ROWS: &[(&str, &str)] = &[

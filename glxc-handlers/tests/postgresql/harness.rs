@@ -68,6 +68,11 @@ impl Subject {
         Subject::with(Box::leak(Box::new(Cluster::start_with(settings))), name, Options::new())
     }
 
+    /// A database of another server, which does not exist yet.
+    pub fn on(cluster: &'static Cluster, name: &str) -> Subject {
+        Subject::with(cluster, name, Options::new())
+    }
+
     fn with(cluster: &'static Cluster, database: &str, tables: Options) -> Subject {
         let text = |text: &str| Value::Text(text.into());
         let mut options = Options::new().with("database", text(database));

@@ -238,6 +238,32 @@ fn other_encodings_keep_their_rows_and_their_order() {
 }
 
 #[test]
+fn other_providers_of_locales_are_kept() {
+    let Some(shop) = Subject::absent("providers") else { return };
+    for (since, name, options) in [
+        (15, "providers_icu", "LOCALE_PROVIDER icu ICU_LOCALE 'de'"),
+        (16, "providers_rules", "LOCALE_PROVIDER icu ICU_LOCALE 'und' ICU_RULES '&a < g'"),
+        (17, "providers_builtin", "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"),
+        (18, "providers_builtin_full", "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'PG_UNICODE_FAST'"),
+    ] {
+        if since > shop.cluster.major() {
+            continue;
+        }
+        let from = shop.beside(name);
+        let create = format!("CREATE DATABASE {name} TEMPLATE template0 LOCALE 'C.UTF-8' {options}");
+        shop.cluster.connect("postgres").batch_execute(&create).unwrap();
+        from.run("CREATE TABLE t (k text PRIMARY KEY); INSERT INTO t VALUES ('g'), ('a'), ('b')");
+        let tree = from.export();
+        let copy = shop.beside(&format!("{name}_copy"));
+        copy.must_push(None, &tree);
+        assert_same(&copy.export(), &tree);
+        let provider = "SELECT d - 'oid' - 'datname' - 'datfrozenxid' - 'datminmxid' - 'datacl' FROM \
+                        (SELECT to_jsonb(d) FROM pg_database d WHERE datname = current_database()) x(d)";
+        assert_eq!(copy.ask(provider), from.ask(provider));
+    }
+}
+
+#[test]
 fn partitions_by_the_hash_of_an_enum_are_loaded_through_their_root() {
     let sql = "CREATE TYPE mood AS ENUM ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'); \
                CREATE TABLE hashed (m mood PRIMARY KEY) PARTITION BY HASH (m); \

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use glxc_handlers::MemoryTree;
 
-use crate::cases::{CHANGES, SMALL, WITH_ROWS};
+use crate::cases::{self, SMALL, WITH_ROWS};
 use crate::common::postgres::Cluster;
 use crate::harness::{Subject, assert_same, chain, normalized};
 
@@ -144,8 +144,11 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 fn each_schema_becomes_each_other_with_its_rows() {
     let Some(probe) = Subject::absent("pairs_first") else { return };
     let first = first(probe.cluster);
-    let changes: Vec<(&str, String)> =
-        CHANGES.iter().chain(WITH_ROWS).map(|(what, sql)| (*what, own_roles(sql))).collect();
+    let changes: Vec<(&str, String)> = cases::changes(probe.cluster.major())
+        .iter()
+        .chain(WITH_ROWS)
+        .map(|(what, sql)| (*what, own_roles(sql)))
+        .collect();
     let both = std::env::var("GLXC_TEST_SCALE").is_ok_and(|scale| scale.parse::<f64>().is_ok_and(|scale| scale > 1.0));
     let each = changes.iter().enumerate().flat_map(|(at, change)| [false, true].map(|back| (at, back, change)));
     let pairs: Vec<_> = each

@@ -8,6 +8,7 @@ mod changes;
 #[path = "../common/mod.rs"]
 mod common;
 mod names;
+mod not_null;
 mod scratch;
 mod unsupported;
 
@@ -144,4 +145,17 @@ fn dumped(cluster: &Cluster, database: &str) -> Vec<String> {
     assert!(lines.len() > 1000, "{}", lines.len());
     lines.sort();
     lines
+}
+
+#[test]
+fn a_partitioned_table_keeps_its_access_method() {
+    let Some(cluster) = common::postgres::shared().filter(|cluster| cluster.major() >= 17) else { return };
+    let (mut original, mut copy) = (cluster.create("method"), cluster.create("method_copy"));
+    let tables = "CREATE TABLE public.a (a integer) PARTITION BY LIST (a) USING heap; CREATE TABLE public.b (a integer) PARTITION BY LIST (a)";
+    original.batch_execute(tables).unwrap();
+    let loaded = load(cluster, &files(&mut original), "00000000000000a3").unwrap_or_else(|error| panic!("{error}"));
+    let plan = schema::plan(&read(&mut copy), &loaded).unwrap();
+    apply(&mut copy, &plan);
+    let methods = "SELECT string_agg(relam::text, ' ' ORDER BY relname) FROM pg_class WHERE relkind = 'p'";
+    assert_eq!(copy.query_one(methods, &[]).unwrap().get::<_, String>(0), "2 0");
 }

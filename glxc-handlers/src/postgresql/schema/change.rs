@@ -147,9 +147,10 @@ fn change(id: &ObjectId, object: &Object, new: &Definition) -> Action {
     altered.map_or(Action::Rebuild, Action::Alter)
 }
 
-/// Whether the first column is generated, and but for that the second.
+/// Whether the first column is generated and stored, and but for that the second.
 fn is_generated_from(old: &str, plain: &str) -> bool {
-    old.strip_prefix(plain).is_some_and(|rest| rest.starts_with(" GENERATED ALWAYS AS ("))
+    let generated = |rest: &str| rest.starts_with(" GENERATED ALWAYS AS (") && rest.ends_with(" STORED");
+    old.strip_prefix(plain).is_some_and(generated)
 }
 
 /// A generated column becomes a plain one that keeps its values; that of a child does so with its parent's.

@@ -3,6 +3,7 @@
 
 mod change;
 mod model;
+mod not_null;
 mod plan;
 mod query;
 mod read;

@@ -327,8 +327,10 @@ pub struct Column {
     pub base_type: String,
     /// The collation, where it is not that of the type, quoted.
     pub collation: Option<String>,
-    /// Whether NULL is refused.
+    /// Whether no row has NULL there.
     pub not_null: bool,
+    /// The constraint by which NULL is refused, where the server has one for it (18 and later).
+    pub not_null_constraint: Option<NotNull>,
     /// Whether the value is computed from other columns: it can be neither read as state nor written.
     pub generated: bool,
     /// Whether it is an identity column.
@@ -337,6 +339,23 @@ pub struct Column {
     pub default: Option<String>,
     /// Whether the table has it by itself, not (only) from a parent.
     pub local: bool,
+}
+
+/// A NOT NULL that is a constraint with a name (18 and later).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotNull {
+    /// The name, quoted where needed.
+    pub name: String,
+    /// Whether the server gives that name where a statement says none.
+    pub usual: bool,
+    /// Whether the table has it by itself, not (only) from a parent.
+    pub local: bool,
+    /// Whether a parent has it, too.
+    pub inherited: bool,
+    /// Whether children do not get it.
+    pub no_inherit: bool,
+    /// Whether the rows that are there were checked.
+    pub validated: bool,
 }
 
 /// The kind of an identity column.

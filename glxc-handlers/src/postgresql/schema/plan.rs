@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{self, Action, Actions};
 use super::model::*;
+use super::not_null;
 use super::render::{self, quoted};
 use super::settings;
 use crate::{Error, Result};
@@ -266,18 +267,35 @@ impl Planner<'_> {
             if self.action(id).drops() || id.kind == Kind::DefaultPrivileges {
                 continue;
             }
+            let not_null = self.kept_not_null(id);
             for (key, setting) in &object.settings {
                 let new = next.settings.get(key);
-                let additive = key.starts_with("4 ") || key.starts_with("5 ");
-                if key != settings::OWNED_BY && (new.is_none() || additive && new != Some(setting)) {
-                    // A parent's NOT NULL is dropped with that of its children, and has to be first
+                let replaced = is_additive(id, key) && new != Some(setting);
+                let kept = key == settings::OWNED_BY || key == settings::NOT_NULL && not_null.is_some();
+                if !kept && (new.is_none() || replaced) {
+                    // A constraint must be there still that has a comment; and a parent's NOT NULL is dropped with that of
+                    // its children, and has to be first
                     let inherited = id.kind == Kind::Column && object.drop.is_empty();
-                    resets.extend(setting.reset.clone().map(|reset| (inherited, self.named(id, reset))));
+                    let order = if is_on_not_null(id, key) { 0 } else { 1 + i32::from(inherited) };
+                    resets.extend(setting.reset.clone().map(|reset| (order, self.named(id, reset))));
                 }
             }
+            let renamed = not_null.and_then(|(table, live, next)| not_null::renamed(table, live, next));
+            resets.extend(renamed.map(|statement| (3, statement)));
         }
-        resets.sort_by_key(|(inherited, _)| *inherited);
+        resets.sort_by_key(|(order, _)| *order);
         self.plan.before_rows.extend(resets.into_iter().map(|(_, reset)| reset));
+    }
+
+    /// The table and its column, live and next, where a NOT NULL that is a constraint stays.
+    fn kept_not_null(&self, id: &ObjectId) -> Option<(&str, &Column, &Column)> {
+        let (table, goes) = (self.parent(id), |id| self.action(id).drops() || self.action(id).creates());
+        if id.kind != Kind::Column || goes(id) || goes(&table) {
+            return None;
+        }
+        let (live, next) = (find_column(self.live, &table, id)?, find_column(self.next, &table, id)?);
+        let both = live.not_null_constraint.is_some() && next.not_null_constraint.is_some();
+        both.then_some((&self.next.tables.get(&table.name)?.qualified, live, next))
     }
 
     /// A statement about the database, with its name.
@@ -377,7 +395,8 @@ impl Planner<'_> {
                 let column = object.parent.clone().unwrap_or_else(|| id.clone());
                 let not_null =
                     self.next.objects.get(&column).and_then(|column| column.settings.get(settings::NOT_NULL));
-                if let Some(setting) = not_null.filter(|_| !self.action(&self.parent(&column)).creates()) {
+                let lacks = !self.action(&self.parent(&column)).creates() && self.kept_not_null(&column).is_none();
+                if let Some(setting) = not_null.filter(|_| lacks) {
                     self.at(id, setting.set.clone());
                 }
                 self.create_plainly(id);
@@ -411,7 +430,11 @@ impl Planner<'_> {
         let parts = [Kind::Default, Kind::Identity].map(|kind| ObjectId::new(kind, &id.name));
         let parts: Vec<ObjectId> = parts.into_iter().filter(at_once).collect();
         let words = parts.iter().filter_map(|part| render::column_words(part, &self.next.objects[part]));
-        let words: String = words.collect();
+        let mut words: String = words.collect();
+        let column =
+            find_column(self.next, &self.parent(id), id).filter(|_| parts.iter().any(|p| p.kind == Kind::Identity));
+        let name = column.and_then(|column| column.not_null_constraint.as_ref());
+        words.extend(name.map(|constraint| format!(" CONSTRAINT {} NOT NULL", constraint.name)));
         let Definition::Column { spec, .. } = &object.definition else { return };
         let added = object.drop.replacen(" DROP COLUMN ", " ADD COLUMN ", 1);
         self.at(id, format!("{added} {spec}{words}"));
@@ -420,11 +443,7 @@ impl Planner<'_> {
 
     fn retype(&mut self, id: &ObjectId) {
         let table = self.parent(id);
-        let column = self
-            .next
-            .tables
-            .get(&table.name)
-            .and_then(|table| table.columns.iter().find(|column| render::column_id(table, column) == *id));
+        let column = find_column(self.next, &table, id);
         let object = &self.next.objects[id];
         let (Some(column), Definition::Column { spec, .. }) = (column, &object.definition) else { return };
         if !column.local || self.action(&table).drops() {
@@ -493,24 +512,37 @@ impl Planner<'_> {
         let mut sets = Vec::new();
         for (id, object) in &self.next.objects {
             let old = self.live.objects.get(id).filter(|_| !self.action(id).creates());
+            let not_null = self.kept_not_null(id);
             for (key, setting) in &object.settings {
                 let there = old.and_then(|old| old.settings.get(key)) == Some(setting);
-                if !there || self.lost(id, key) {
-                    let own = key != settings::NOT_NULL || id.kind != Kind::Column || !self.has_not_null(id);
-                    sets.extend(own.then(|| (key.clone(), id.kind != Kind::Table, id.clone(), setting.set.clone())));
+                let own = key != settings::NOT_NULL || not_null.is_none() && !self.has_not_null(id);
+                if own && (!there || self.lost(id, key)) {
+                    let set = self.named_not_null(id, key).unwrap_or_else(|| setting.set.clone());
+                    sets.push((key.clone(), id.kind != Kind::Table, id.clone(), set));
                 }
             }
+            let altered = not_null.map(|(table, live, next)| not_null::altered(table, live, next)).unwrap_or_default();
+            sets.extend(altered.into_iter().map(|statement| (settings::NOT_NULL.into(), true, id.clone(), statement)));
         }
-        sets.sort();
+        sets.sort_by(|a, b| (&a.0, a.1, &a.2).cmp(&(&b.0, b.1, &b.2)));
         let last = |key: &str, id: &ObjectId| key == settings::POPULATED || id.kind == Kind::DefaultPrivileges;
         let (end, sets): (Vec<_>, Vec<_>) = sets.into_iter().partition(|(key, _, id, _)| last(key, id));
+        let mut first = Vec::new();
         for (key, _, id, statement) in sets {
             let statement = self.named(&id, statement);
             match key == settings::NOT_NULL && id.kind == Kind::Column {
+                // A primary key would make one by another name
+                true if !self.action(&self.parent(&id)).creates() && !self.after.contains(&id) => {
+                    // One that a parent gets, too, would have the parent's name
+                    first.push((self.named_not_null(&id, &key).is_none(), statement));
+                }
                 true => self.plan.after_rows.push(statement),
+                false if is_on_not_null(&id, &key) => self.plan.after_rows.push(statement),
                 false => self.at(&id, statement),
             }
         }
+        first.sort_by_key(|(later, _)| *later);
+        self.plan.after_rows.splice(0..0, first.into_iter().map(|(_, statement)| statement));
         self.plan.after_rows.extend(self.refresh_order(end));
     }
 
@@ -524,14 +556,22 @@ impl Planner<'_> {
         }
     }
 
+    /// The statement that makes a NOT NULL by its name, where a parent's would be its name without.
+    fn named_not_null(&self, id: &ObjectId, key: &str) -> Option<String> {
+        let table = self.parent(id);
+        let column = find_column(self.next, &table, id).filter(|_| key == settings::NOT_NULL)?;
+        let constraint = column.not_null_constraint.as_ref().filter(|constraint| constraint.inherited)?;
+        Some(format!("ALTER TABLE {} ADD {}", table.name, constraint.words(&column.quoted)))
+    }
+
     /// Whether a column has its NOT NULL from the statement that made its table.
     fn has_not_null(&self, id: &ObjectId) -> bool {
         let table = self.parent(id);
+        let next = self.next.tables.get(&table.name).zip(find_column(self.next, &table, id));
+        let at_once = next.is_some_and(|(table, column)| render::not_null_at_once(table, column));
         match self.action(&table) {
-            Action::Create => true,
-            Action::Rebuild => {
-                self.live.objects.get(id).is_some_and(|old| old.settings.contains_key(settings::NOT_NULL))
-            }
+            Action::Create => at_once,
+            Action::Rebuild => at_once && find_column(self.live, &table, id).is_some_and(|column| column.not_null),
             _ => false,
         }
     }
@@ -551,6 +591,23 @@ impl Planner<'_> {
         ids.extend(self.next.objects.keys().filter(|id| matches!(id.kind, Kind::View | Kind::Function)).cloned());
         ids
     }
+}
+
+/// A column of a table by its id.
+fn find_column<'a>(model: &'a Model, table: &ObjectId, id: &ObjectId) -> Option<&'a Column> {
+    let table = model.tables.get(&table.name)?;
+    let name = id.name.strip_prefix(&table.qualified)?.strip_prefix('.')?;
+    table.columns.iter().find(|column| column.quoted == name)
+}
+
+/// Whether a setting that is another has to be taken back first.
+fn is_additive(id: &ObjectId, key: &str) -> bool {
+    key.starts_with("4 ") || key.starts_with("5 ") || id.kind == Kind::Domain && key == settings::NOT_NULL
+}
+
+/// Whether something is set on the constraint that a NOT NULL is.
+fn is_on_not_null(id: &ObjectId, key: &str) -> bool {
+    matches!(id.kind, Kind::Column | Kind::Domain) && key.starts_with("3 comment CONSTRAINT ")
 }
 
 /// Whether an object needs another, directly or not.

@@ -1,6 +1,7 @@
 //! The model of a database from its catalogs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use postgres::GenericClient;
 
@@ -9,8 +10,8 @@ use super::query::{self, Row};
 use super::{relations, settings, settled};
 use crate::{Error, Result};
 
-/// The oldest server that is known to work, as `server_version_num`.
-const OLDEST: u32 = 130_000;
+/// The oldest and the newest server that is known, by its major version. What a newer one brings would be lost without a word.
+const KNOWN: RangeInclusive<u32> = 13..=18;
 
 /// What the users of a database made: not in a schema of the server, nor in one of an operation of ours.
 const USER_SCHEMA: &str =
@@ -128,10 +129,7 @@ impl<'a> Reader<'a> {
         let rows = self.rows(include_str!("catalog/database.sql"))?;
         let row = rows.first().ok_or_else(|| Error::Gone { what: "the database".into() })?;
         self.model.version = row.number("version")?;
-        if self.model.version < OLDEST {
-            let what = format!("PostgreSQL {} (13 is the oldest)", self.model.version / 10_000);
-            return Err(Error::Unsupported { what });
-        }
+        known(self.model.version)?;
         self.model.database = Database {
             name: row.string("name")?,
             encoding: row.string("encoding")?,
@@ -342,6 +340,16 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Refuses a server, by its `server_version_num`, whose catalogs are not known.
+fn known(version: u32) -> Result<()> {
+    let major = version / 10_000;
+    if KNOWN.contains(&major) {
+        return Ok(());
+    }
+    let what = format!("PostgreSQL {major} (known are {} to {})", KNOWN.start(), KNOWN.end());
+    Err(Error::Unsupported { what })
+}
+
 /// Whether an object is part of another.
 fn is_within(parents: &BTreeMap<ObjectId, ObjectId>, part: &ObjectId, whole: &ObjectId) -> bool {
     std::iter::successors(parents.get(part), |id| parents.get(id)).any(|id| id == whole)
@@ -391,4 +399,16 @@ fn range(row: &Row, qualified: &str) -> Result<String> {
         options.extend(row.opt(column)?.map(|value| format!("{word} = {value}")));
     }
     Ok(format!("CREATE TYPE {qualified} AS RANGE (\n    {}\n)", options.join(",\n    ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::known;
+
+    #[test]
+    fn other_versions_are_refused_by_name() {
+        assert!([130_000, 150_018, 170_012, 180_006].into_iter().all(|version| known(version).is_ok()));
+        assert_eq!(known(190_000).unwrap_err().to_string(), "not supported: PostgreSQL 19 (known are 13 to 18)");
+        assert!(known(120_022).is_err());
+    }
 }

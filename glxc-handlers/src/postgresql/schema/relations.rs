@@ -77,10 +77,7 @@ fn materialized_view(row: &Row, qualified: &str) -> Result<(ObjectId, Object)> {
 }
 
 fn method(row: &Row) -> Result<String> {
-    Ok(match row.text("method")? {
-        "heap" => String::new(),
-        other => format!(" USING \"{}\"", other.replace('"', "\"\"")),
-    })
+    Ok(row.opt("method")?.map_or(String::new(), |method| format!(" USING {method}")))
 }
 
 fn table(reader: &mut Reader<'_>, row: &Row, qualified: &str, mut parents: Vec<String>) -> Result<(ObjectId, Object)> {
@@ -208,10 +205,13 @@ fn table_column(reader: &mut Reader<'_>, row: &Row, table: &ObjectId, key: super
         if local { format!("ALTER TABLE {} DROP COLUMN {}", table.name, row.text("quoted")?) } else { String::new() };
     let mut object = Object::new(file, Definition::Column { spec, generated: generated.is_some() });
     object = object.part_of(table).dropped_by(drop);
-    if row.flag("not_null")? {
-        let alter = format!("ALTER TABLE {} ALTER COLUMN {} ", table.name, row.text("quoted")?);
-        let setting = Setting { set: format!("{alter}SET NOT NULL"), reset: Some(format!("{alter}DROP NOT NULL")) };
+    let column = column(row, generated.is_some(), local)?;
+    if let Some(setting) = not_null_setting(&table.name, &column) {
         object.settings.insert(settings::NOT_NULL.into(), setting);
+    }
+    if let Some(constraint) = &column.not_null_constraint {
+        let place = (row.number("constraint_class")?, row.number("constraint_oid")?, 0);
+        reader.know(place, &id, format!("CONSTRAINT {} ON {}", constraint.name, table.name), true);
     }
     reader.know(key, &id, format!("COLUMN {}", id.name), false);
     reader.model.objects.insert(id.clone(), object);
@@ -223,9 +223,48 @@ fn table_column(reader: &mut Reader<'_>, row: &Row, table: &ObjectId, key: super
         (None, Some(expression)) => add_default(reader, row, table, &id, expression)?,
         _ => {}
     }
-    let column = column(row, generated.is_some(), local)?;
     reader.model.tables.entry(table.name.clone()).and_modify(|table| table.columns.push(column));
     Ok(())
+}
+
+/// What sets that a column is NOT NULL, where its table has that by itself.
+fn not_null_setting(table: &str, column: &Column) -> Option<Setting> {
+    let alter = format!("ALTER TABLE {table} ALTER COLUMN {}", column.quoted);
+    let set = match &column.not_null_constraint {
+        None if !column.not_null => return None,
+        Some(constraint) if !constraint.local => return None,
+        Some(constraint) if !(constraint.inherited || constraint.usual && constraint.is_plain()) => {
+            format!("ALTER TABLE {table} ADD {}", constraint.words(&column.quoted))
+        }
+        _ => format!("{alter} SET NOT NULL"),
+    };
+    Some(Setting { set, reset: Some(format!("{alter} DROP NOT NULL")) })
+}
+
+impl NotNull {
+    /// Whether a word at the column says all.
+    pub(super) fn is_plain(&self) -> bool {
+        self.validated && !self.no_inherit
+    }
+
+    /// The constraint of a column as it is added to a table.
+    pub(super) fn words(&self, column: &str) -> String {
+        let no_inherit = if self.no_inherit { " NO INHERIT" } else { "" };
+        let not_valid = if self.validated { "" } else { " NOT VALID" };
+        format!("CONSTRAINT {} NOT NULL {column}{no_inherit}{not_valid}", self.name)
+    }
+}
+
+fn not_null_constraint(row: &Row) -> Result<Option<NotNull>> {
+    let Some(name) = row.opt("constraint_name")? else { return Ok(None) };
+    Ok(Some(NotNull {
+        name: name.to_owned(),
+        usual: row.flag("constraint_usual")?,
+        local: row.flag("constraint_local")?,
+        inherited: row.flag("constraint_inherited")?,
+        no_inherit: row.flag("constraint_no_inherit")?,
+        validated: row.flag("constraint_validated")?,
+    }))
 }
 
 fn column(row: &Row, generated: bool, local: bool) -> Result<Column> {
@@ -243,6 +282,7 @@ fn column(row: &Row, generated: bool, local: bool) -> Result<Column> {
         base_type: row.string("base")?,
         collation: row.opt("collation")?.map(str::to_owned),
         not_null: row.flag("not_null")?,
+        not_null_constraint: not_null_constraint(row)?,
         generated,
         identity,
         default: if generated { None } else { row.opt("expression")?.map(str::to_owned) },
@@ -406,14 +446,22 @@ fn constraints(reader: &mut Reader<'_>) -> Result<()> {
     }
     for row in reader.own_rows(include_str!("catalog/constraints.sql"))? {
         let relation: u32 = row.number("relation")?;
-        if row.letter("kind")? == 'n' {
-            continue; // NOT NULL as a constraint of its own (18): the column says so
-        }
         match reader.relations.get(&relation).cloned() {
+            _ if row.letter("kind")? == 'n' => know_not_null(reader, &row)?,
             Some(table) => table_constraint(reader, &row, &table, columns.remove(&row.number("oid")?))?,
             None if relation == 0 => domain_constraint(reader, &row)?,
             None => {}
         }
+    }
+    Ok(())
+}
+
+/// Remembers a NOT NULL that is a constraint. Its column or domain says all of it but a comment, and columns are known.
+fn know_not_null(reader: &mut Reader<'_>, row: &Row) -> Result<()> {
+    if row.number::<u32>("domain")? != 0 {
+        let domain = ObjectId::new(Kind::Domain, row.text("domain_name")?);
+        let subject = format!("CONSTRAINT {} ON DOMAIN {}", row.text("quoted")?, domain.name);
+        reader.know((row.number("class")?, row.number("oid")?, 0), &domain, subject, true);
     }
     Ok(())
 }

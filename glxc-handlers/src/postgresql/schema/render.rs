@@ -201,7 +201,8 @@ pub(super) fn create_bare_table(model: &Model, name: &str, bare: &Bare<'_>) -> S
     let Some((table, suffix)) = table_parts(model, name) else { return String::new() };
     let line = |column| column_line(model, table, column, None, (bare.not_null)(column));
     let columns = own_columns(table).map(line);
-    let lines: Vec<String> = columns.chain(inherited_checks(model, table, bare.there)).collect();
+    let not_null = own_not_null(table).filter(|(column, _)| (bare.not_null)(column)).map(|(_, line)| line);
+    let lines: Vec<String> = columns.chain(inherited_checks(model, table, bare.there)).chain(not_null).collect();
     with_lines(name, &lines, suffix)
 }
 
@@ -225,7 +226,9 @@ fn create_table(model: &Model, name: &str, inline: &mut Inline) -> String {
     }
     for column in own_columns(table) {
         inline.done.insert(column_id(table, column));
-        inline.not_null.insert(column_id(table, column));
+        if not_null_at_once(table, column) {
+            inline.not_null.insert(column_id(table, column));
+        }
     }
     for column in table.columns.iter().filter(|column| !column.local && table.partition_of.is_none()) {
         inline.done.insert(column_id(table, column));
@@ -234,6 +237,12 @@ fn create_table(model: &Model, name: &str, inline: &mut Inline) -> String {
     let mut lines: Vec<String> =
         own_columns(table).map(|column| column_line(model, table, column, Some(&mut *inline), true)).collect();
     lines.extend(inherited_checks(model, table, &|_| true));
+    for (column, line) in own_not_null(table) {
+        inline.not_null.insert(column_id(table, column));
+        let usual = column.not_null_constraint.as_ref().is_some_and(|constraint| constraint.usual);
+        let by_key = usual && in_primary_key(table, column) && !shares_key(table);
+        lines.extend((!by_key).then_some(line));
+    }
     lines.extend(constraint_lines(model, table, inline));
     with_lines(name, &lines, suffix)
 }
@@ -258,6 +267,7 @@ pub(super) fn column_id(table: &Table, column: &Column) -> ObjectId {
 fn column_line(model: &Model, table: &Table, column: &Column, inline: Option<&mut Inline>, not_null: bool) -> String {
     let id = column_id(table, column);
     let mut line = column.quoted.clone();
+    let named = inline.is_none();
     if let Some(Object { definition: Definition::Column { spec, .. }, .. }) = model.objects.get(&id) {
         line += &format!(" {spec}");
     }
@@ -265,10 +275,50 @@ fn column_line(model: &Model, table: &Table, column: &Column, inline: Option<&mu
         line += &column_default(model, &id, inline).unwrap_or_default();
         line += &column_identity(model, &id, inline).unwrap_or_default();
     }
-    if column.not_null && not_null {
-        line += " NOT NULL";
+    if not_null {
+        line += &not_null_words(table, column, named);
     }
     line
+}
+
+/// The words at a column that refuse NULL, where words at a column can. `named`: with the name of the constraint in any case.
+fn not_null_words(table: &Table, column: &Column, named: bool) -> String {
+    match &column.not_null_constraint {
+        None if !column.not_null => String::new(),
+        Some(constraint) if !constraint.is_plain() => String::new(),
+        // A child has it from its parents, but a partition is made without them
+        Some(constraint) if !constraint.local && table.partition_of.is_none() => String::new(),
+        Some(constraint) if named || !constraint.usual => format!(" CONSTRAINT {} NOT NULL", constraint.name),
+        _ => " NOT NULL".into(),
+    }
+}
+
+fn in_primary_key(table: &Table, column: &Column) -> bool {
+    table.uniques.iter().any(|unique| unique.kind == UniqueKind::Primary && unique.columns.contains(&column.name))
+}
+
+/// Whether a child has the NOT NULL of a column of its primary key from its parents alone. A key that is there from the start
+/// would make that the child's own, too.
+fn shares_key(table: &Table) -> bool {
+    let shared = |constraint: &NotNull| !constraint.local;
+    let key = table.columns.iter().filter(|column| in_primary_key(table, column));
+    key.filter_map(|column| column.not_null_constraint.as_ref()).any(shared)
+}
+
+/// What a child itself says of the NOT NULL of columns that it has from its parents alone.
+fn own_not_null(table: &Table) -> impl Iterator<Item = (&Column, String)> {
+    let inherited = table.columns.iter().filter(|column| !column.local && table.partition_of.is_none());
+    inherited.filter_map(|column| {
+        let constraint = column.not_null_constraint.as_ref()?;
+        (constraint.local && constraint.is_plain()).then(|| (column, constraint.words(&column.quoted)))
+    })
+}
+
+/// Whether the words at a column say all about its NOT NULL. A partition's own becomes its parent's when it is attached.
+pub(super) fn not_null_at_once(table: &Table, column: &Column) -> bool {
+    column.not_null_constraint.as_ref().is_none_or(|constraint| {
+        constraint.is_plain() && !(constraint.local && constraint.inherited && table.partition_of.is_some())
+    })
 }
 
 /// Whether all that an object needs is there before its table: types, sequences, extensions.
@@ -338,7 +388,9 @@ fn constraints<'a>(model: &'a Model, table: &'a Table) -> impl Iterator<Item = (
 /// those of their partitions, which have names of their own.
 fn constraint_lines(model: &Model, table: &Table, inline: &mut Inline) -> Vec<String> {
     let apart = table.kind == TableKind::Partitioned || table.partition_of.is_some();
+    let shares = shares_key(table);
     let fits = |id: &ObjectId, line: &str| {
+        let apart = apart || shares && line.contains(" PRIMARY KEY (");
         (!apart || line.contains(" CHECK (")) && !line.ends_with(" NOT VALID") && simple(&model.objects[id])
     };
     let mut lines: Vec<(&ObjectId, String)> = constraints(model, table).filter(|(id, line)| fits(id, line)).collect();
@@ -351,14 +403,18 @@ fn constraint_lines(model: &Model, table: &Table, inline: &mut Inline) -> Vec<St
 fn like_parent<'a>(model: &'a Model, table: &Table) -> Option<(ObjectId, &'a str, &'a str)> {
     let of = table.partition_of.as_ref()?;
     let parent = model.tables.get(of)?;
-    let spec = |table: &Table, column: &Column| {
-        let object = model.objects.get(&column_id(table, column));
-        (column.name.clone(), object.map(|object| object.definition.clone()))
+    let not_null = |column: &Column, below: bool| {
+        let inherits = |not_null: &&NotNull| if below { not_null.inherited } else { !not_null.no_inherit };
+        column.not_null_constraint.as_ref().filter(inherits).map(|not_null| not_null.name.clone())
     };
-    let columns = |table: &Table| table.columns.iter().map(|column| spec(table, column)).collect::<Vec<_>>();
+    let spec = |table: &Table, column: &Column, below: bool| {
+        let object = model.objects.get(&column_id(table, column));
+        (column.name.clone(), object.map(|object| object.definition.clone()), not_null(column, below))
+    };
+    let columns = |table: &Table, below| -> Vec<_> { table.columns.iter().map(|c| spec(table, c, below)).collect() };
     let id = ObjectId::new(Kind::Partition, format!("{} OF {of}", table.qualified));
     let Definition::Partition { of, bound } = &model.objects.get(&id)?.definition else { return None };
-    (columns(parent) == columns(table)).then_some((id, of, bound))
+    (columns(parent, false) == columns(table, true)).then_some((id, of, bound))
 }
 
 /// Notes what a partition has from its parent.
@@ -382,7 +438,7 @@ fn omit_like_parent(model: &Model, table: &Table, column: &Column, inline: &mut 
     let parents = table.parents.iter().filter_map(|name| model.tables.get(name));
     let above = parents.flat_map(|parent| parent.columns.iter().map(move |column| (parent, column)));
     for (parent, above) in above.filter(|(_, above)| above.name == column.name) {
-        if above.not_null {
+        if above.not_null && column.not_null_constraint.is_none() {
             inline.not_null.insert(column_id(table, column));
         }
         let [own, other] =

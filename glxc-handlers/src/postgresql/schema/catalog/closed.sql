@@ -74,6 +74,31 @@ UNION ALL SELECT 'other state of inherited trigger ' || pg_catalog.quote_ident(t
     FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_trigger p ON p.oid = t.tgparentid
     JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE {user_schema} AND NOT t.tgisinternal AND t.tgenabled <> p.tgenabled
+UNION ALL SELECT 'not enforced constraint ' || pg_catalog.quote_ident(k.conname) || ' on ' || k.conrelid::pg_catalog.regclass
+    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace
+    WHERE {user_schema} AND (pg_catalog.to_jsonb(k) ->> 'conenforced')::boolean = false
+UNION ALL SELECT 'temporal constraint ' || pg_catalog.quote_ident(k.conname) || ' on ' || k.conrelid::pg_catalog.regclass
+    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace
+    WHERE {user_schema} AND (pg_catalog.to_jsonb(k) ->> 'conperiod')::boolean
+UNION ALL SELECT 'foreign key ' || pg_catalog.quote_ident(k.conname) || ' of partition ' || k.conrelid::pg_catalog.regclass
+        || ', validated otherwise than that of its parent'
+    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_constraint p ON p.oid = k.conparentid
+    JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace
+    WHERE {user_schema} AND k.contype = 'f' AND k.convalidated <> p.convalidated
+UNION ALL SELECT 'NOT NULL constraint ' || pg_catalog.quote_ident(k.conname) || ' on ' || k.conrelid::pg_catalog.regclass
+        || ', otherwise than that of its parent'
+    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace
+    JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+    -- The first parent gives its name.
+    CROSS JOIN LATERAL (SELECT p.conname, p.convalidated FROM pg_catalog.pg_inherits h
+        JOIN pg_catalog.pg_constraint p ON p.conrelid = h.inhparent AND p.contype = 'n' AND NOT p.connoinherit
+        JOIN pg_catalog.pg_attribute b ON b.attrelid = p.conrelid AND b.attnum = p.conkey[1]
+        WHERE h.inhrelid = k.conrelid AND b.attname = a.attname ORDER BY h.inhseqno LIMIT 1) p
+    -- What is also the table's own has a line for its name, and a partition has one for each column.
+    WHERE {user_schema} AND k.contype = 'n' AND k.coninhcount > 0 AND NOT (
+        (p.conname = k.conname OR k.conislocal OR c.relispartition)
+        AND CASE WHEN k.conislocal THEN k.convalidated ELSE k.convalidated = p.convalidated END)
 UNION ALL SELECT 'canonical function of range type ' || r.rngtypid::pg_catalog.regtype FROM pg_catalog.pg_range r
     WHERE r.rngtypid >= 16384 AND r.rngcanonical::pg_catalog.oid <> 0 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
         WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = r.rngtypid AND d.deptype = 'e')

@@ -93,7 +93,11 @@ UNION ALL SELECT t.tableoid, t.oid, 0, '2 default', pg_catalog.format('ALTER DOM
         pg_catalog.format('ALTER DOMAIN %I.%I DROP DEFAULT', n.nspname, t.typname)
     FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
     WHERE {user_schema} AND t.typtype = 'd' AND t.typdefault IS NOT NULL
-UNION ALL SELECT t.tableoid, t.oid, 0, '2 not null', pg_catalog.format('ALTER DOMAIN %I.%I SET NOT NULL', n.nspname,
-        t.typname), pg_catalog.format('ALTER DOMAIN %I.%I DROP NOT NULL', n.nspname, t.typname)
+UNION ALL SELECT t.tableoid, t.oid, 0, '2 not null', pg_catalog.format(CASE WHEN k.conname <> t.typname || '_not_null'
+            OR EXISTS (SELECT FROM pg_catalog.pg_constraint o
+                WHERE o.conname = k.conname AND o.connamespace = k.connamespace AND o.oid <> k.oid)
+        THEN 'ALTER DOMAIN %I.%I ADD CONSTRAINT %I NOT NULL' ELSE 'ALTER DOMAIN %I.%I SET NOT NULL' END, n.nspname, t.typname,
+        k.conname), pg_catalog.format('ALTER DOMAIN %I.%I DROP NOT NULL', n.nspname, t.typname)
     FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    LEFT JOIN pg_catalog.pg_constraint k ON k.contypid = t.oid AND k.contype = 'n'
     WHERE {user_schema} AND t.typtype = 'd' AND t.typnotnull
