@@ -81,6 +81,41 @@ build_failpoints() {
     FAILPOINTS=$prefix/bin/glxc
 }
 
+# Where an unpacked Debian SUITE with the server of PostgreSQL VERSION is.
+postgresql_root() {
+    echo "$TARGET/roots/postgresql-$1-$2"
+}
+
+# Makes such a system where it is missing or older than a month. The newest suites move, and at times can not be installed:
+# then an old one is good enough. Its user `postgres` is the one of this system, whom the handler logs in as, and nothing
+# in it makes anybody root.
+need_postgresql_root() {
+    local version=$1 suite=$2 root new log
+    root=$(postgresql_root "$version" "$suite")
+    new=$root.new
+    [ -z "$(find "$root" -maxdepth 0 -mtime -30 2>/dev/null)" ] || return 0
+    echo "unpacking PostgreSQL $version of Debian $suite"
+    rm -rf "$new"
+    mkdir -p "$(dirname "$root")"
+    log=$(mktemp)
+    if mmdebstrap --quiet --variant=minbase --include="postgresql-$version" --aptopt='Acquire::Check-Valid-Until "false"' \
+        --essential-hook='mkdir -p "$1/etc/postgresql-common"' \
+        --essential-hook='echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"' \
+        --customize-hook="chroot \"\$1\" usermod --uid $(id -u postgres) postgres" \
+        --customize-hook='find "$1" -xdev -type f -perm /6000 -exec chmod a-s {} +' \
+        "$suite" "$new" http://deb.debian.org/debian >"$log" 2>&1; then
+        rm -rf "$root"
+        mv "$new" "$root"
+        touch "$root"
+    else
+        rm -rf "$new"
+        tail -n 20 "$log" >&2
+        [ -d "$root" ] || fail "Debian $suite with PostgreSQL $version could not be unpacked"
+        echo "keeping the one of $(date -r "$root" +%F)"
+    fi
+    rm -f "$log"
+}
+
 # Runs tests of the whole chain beside each other: each has containers of its own and waits most of its time. Each argument is
 # TEST=SCALE. What each said is shown once it ends, and goes to the file $LOG.
 run_chain() {

@@ -9,6 +9,8 @@ START=$SECONDS
 step "packages"
 # shellcheck disable=SC2086
 need_packages $BUILD_PACKAGES $HOST_PACKAGES postgresql postgresql-contrib curl strace util-linux
+need_postgresql_root 17 trixie
+need_postgresql_root 18 forky
 
 step "checks (format, lints, documentation, dependencies)"
 scripts/check.sh
@@ -33,6 +35,17 @@ run_tests() {
 }
 
 run_tests -p glxc-handlers --features postgresql
+# The other versions of PostgreSQL: what costs minutes, and is alike in all, is run on the newest or not at all.
+on_postgresql() {
+    local root
+    root=$(postgresql_root "$1" "$2")
+    echo "PostgreSQL $1 of Debian $2"
+    shift 2
+    GLXC_TEST_POSTGRESQL=$root run_tests -p glxc-handlers --features postgresql --test postgresql_schema
+    GLXC_TEST_POSTGRESQL=$root run_tests -p glxc-handlers --features postgresql --test postgresql -- "$@"
+}
+on_postgresql 17 trixie --skip hostile:: --skip memory:: --skip pairs::
+on_postgresql 18 forky --skip hostile:: --skip memory::
 run_tests -p glxc-sysconf
 run_tests -p glxc-transport
 run_tests -p glxc-lxc
