@@ -25,6 +25,8 @@ pub mod failpoint;
 pub mod files;
 mod handler;
 mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 pub mod names;
 mod options;
 mod path;

@@ -1,0 +1,357 @@
+//! What a database holds: its definitions, as files, and what reading and writing rows needs to know of its tables.
+//!
+//! Every object is one of the kinds that are written here, or an error that names it.
+
+use std::collections::BTreeMap;
+
+use super::schema::{Database, Kind, Object};
+use super::session::{Session, code};
+use super::sql::{ident, literal};
+use super::table::{ForeignKey, Table};
+use super::value::{Column, kind};
+use crate::{Error, Result, StatePath};
+
+/// Everything of a database but its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Model {
+    pub database: Database,
+    pub tables: BTreeMap<String, Table>,
+    pub objects: Vec<Object>,
+    /// The names of the tables that triggers stand on.
+    pub with_triggers: Vec<String>,
+}
+
+impl Model {
+    /// The schema files.
+    pub fn files(&self) -> Result<BTreeMap<StatePath, String>> {
+        let mut files = BTreeMap::from([(Database::path()?, self.database.text())]);
+        for object in &self.objects {
+            files.insert(object.path()?, object.text());
+        }
+        Ok(files)
+    }
+
+    /// The table whose rows stand in a folder.
+    pub fn table_of(&self, wanted: &StatePath) -> Result<Option<&Table>> {
+        for table in self.tables.values() {
+            if table.folder()? == *wanted {
+                return Ok(Some(table));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Reads a database, which becomes the current one.
+pub(super) fn read(session: &mut Session, database: &str) -> Result<Model> {
+    session.enter(database)?;
+    let mut reader = Reader { session, schema: literal(database), database, model: Model::default() };
+    reader.refuse_unknown()?;
+    reader.database()?;
+    // First: a view that is not valid is in the way of the lists of columns.
+    reader.views()?;
+    reader.refuse_lossy_text()?;
+    reader.tables()?;
+    reader.columns()?;
+    reader.keys()?;
+    reader.foreign_keys()?;
+    reader.routines()?;
+    reader.triggers()?;
+    reader.model.objects.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+    Ok(reader.model)
+}
+
+/// Whether a database holds nothing.
+pub(super) fn is_empty(session: &mut Session, database: &str) -> Result<bool> {
+    let name = literal(database);
+    let sql = format!(
+        "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = {name} UNION ALL \
+         SELECT 1 FROM information_schema.ROUTINES WHERE BINARY ROUTINE_SCHEMA = {name} UNION ALL \
+         SELECT 1 FROM information_schema.EVENTS WHERE BINARY EVENT_SCHEMA = {name} LIMIT 1"
+    );
+    Ok(!session.finds("look for objects", &sql)?)
+}
+
+struct Reader<'s> {
+    session: &'s mut Session,
+    /// The name of the database as a constant.
+    schema: String,
+    database: &'s str,
+    model: Model,
+}
+
+fn unsupported<T>(what: String) -> Result<T> {
+    Err(Error::Unsupported { what })
+}
+
+fn lossy<T>(name: &str) -> Result<T> {
+    unsupported(format!("{name}: a `?` in its definition, for which the server may have another character"))
+}
+
+impl Reader<'_> {
+    fn texts(&mut self, context: &str, sql: &str) -> Result<Vec<Vec<String>>> {
+        self.session.texts(context, &sql.replace("{schema}", &self.schema))
+    }
+
+    /// Everything that is not one of the kinds that are written.
+    fn refuse_unknown(&mut self) -> Result<()> {
+        let sql = "SELECT TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, '') FROM information_schema.TABLES \
+                   WHERE TABLE_SCHEMA = {schema} AND NOT (TABLE_TYPE = 'VIEW' \
+                   OR TABLE_TYPE = 'BASE TABLE' AND ENGINE <=> 'InnoDB') ORDER BY TABLE_NAME LIMIT 1";
+        if let Some(row) = self.texts("list the tables", sql)?.first() {
+            return unsupported(format!("{} ({} {})", row[0], row[1].to_lowercase(), row[2]));
+        }
+        let sql =
+            "SELECT EVENT_NAME FROM information_schema.EVENTS WHERE BINARY EVENT_SCHEMA = {schema} ORDER BY 1 LIMIT 1";
+        if let Some(row) = self.texts("list the events", sql)?.first() {
+            return unsupported(format!("event {}", row[0]));
+        }
+        let sql = "SELECT ROUTINE_NAME, ROUTINE_TYPE FROM information_schema.ROUTINES WHERE BINARY ROUTINE_SCHEMA = {schema} \
+                   AND ROUTINE_TYPE NOT IN ('FUNCTION', 'PROCEDURE') ORDER BY 1 LIMIT 1";
+        match self.texts("list the routines", sql)?.first() {
+            Some(row) => unsupported(format!("{} {}", row[1].to_lowercase(), row[0])),
+            None => Ok(()),
+        }
+    }
+
+    /// The server prints a `?` for a character beyond the basic plane in a default, a label or an expression of a table, and
+    /// nothing tells it from a question mark.
+    fn refuse_lossy_text(&mut self) -> Result<()> {
+        let sql = "SELECT CONCAT(TABLE_NAME, '.', COLUMN_NAME) FROM information_schema.COLUMNS \
+                   WHERE TABLE_SCHEMA = {schema} AND CONCAT_WS(' ', COLUMN_DEFAULT, COLUMN_TYPE, GENERATION_EXPRESSION) \
+                   LIKE '%?%' UNION ALL SELECT CONCAT(TABLE_NAME, ', check ', CONSTRAINT_NAME) \
+                   FROM information_schema.CHECK_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {schema} \
+                   AND CHECK_CLAUSE LIKE '%?%' LIMIT 1";
+        match self.texts("look for text that the server can not print", sql)?.first() {
+            Some(row) => lossy(&row[0]),
+            None => Ok(()),
+        }
+    }
+
+    fn database(&mut self) -> Result<()> {
+        let sql = "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME, SCHEMA_COMMENT \
+                   FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {schema}";
+        let rows = self.texts("read the database's own settings", sql)?;
+        let Some([charset, collation, comment]) = rows.first().map(Vec::as_slice) else {
+            return Err(Error::Gone { what: format!("database {}", self.database.escape_debug()) });
+        };
+        if !comment.is_empty() {
+            return unsupported("the comment of the database".into());
+        }
+        self.model.database = Database { charset: charset.clone(), collation: collation.clone() };
+        Ok(())
+    }
+
+    fn tables(&mut self) -> Result<()> {
+        let sql = "SELECT TABLE_NAME, AUTO_INCREMENT FROM information_schema.TABLES \
+                   WHERE TABLE_SCHEMA = {schema} AND TABLE_TYPE = 'BASE TABLE' ORDER BY TABLE_NAME";
+        for row in self.texts("list the tables", sql)? {
+            let name = row[0].clone();
+            let printed = self.created(&format!("TABLE {}", ident(&name)), 1)?;
+            let sql = without_auto_increment(&printed);
+            if sql.contains("/*") {
+                return unsupported(format!("table {name}: a comment in its definition (a compressed column, say)"));
+            }
+            let object = Object { kind: Kind::Table, name: name.clone(), context: Vec::new(), sql };
+            self.model.objects.push(object);
+            let (columns, key, uniques, foreign_keys) = Default::default();
+            let auto_increment = row[1].parse().ok();
+            self.model.tables.insert(name.clone(), Table { name, columns, key, uniques, foreign_keys, auto_increment });
+        }
+        Ok(())
+    }
+
+    /// The statement that `SHOW CREATE` prints.
+    fn created(&mut self, what: &str, column: usize) -> Result<String> {
+        let context = format!("read the definition of {what}");
+        let row = self.session.texts(&context, &format!("SHOW CREATE {what}"))?.into_iter().next();
+        let sql = row.and_then(|row| row.into_iter().nth(column)).filter(|sql| !sql.is_empty());
+        sql.ok_or_else(|| Error::Engine { context, source: "the server does not show it".into() })
+    }
+
+    fn columns(&mut self) -> Result<()> {
+        let sql = "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IFNULL(CHARACTER_SET_NAME, ''), IS_GENERATED, IS_NULLABLE, \
+                   EXTRA FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} \
+                   ORDER BY TABLE_NAME, ORDINAL_POSITION";
+        for row in self.texts("list the columns", sql)? {
+            let Some(table) = self.model.tables.get_mut(&row[0]) else { continue };
+            let Some(kind) = kind(&row[2], &row[3]) else {
+                return unsupported(format!("column {}.{} of the type {}", row[0], row[1], row[2]));
+            };
+            if row[6].contains("SYSTEM") {
+                return unsupported(format!("column {}.{} of system versioning", row[0], row[1]));
+            }
+            let (generated, nullable) = (row[4] != "NEVER", row[5] == "YES");
+            table.columns.push(Column { name: row[1].clone(), kind, generated, nullable });
+        }
+        Ok(())
+    }
+
+    /// The primary key, else the first unique one by name whose columns are whole, stored and never NULL.
+    fn keys(&mut self) -> Result<()> {
+        let sql = "SELECT TABLE_NAME, INDEX_NAME, IFNULL(COLUMN_NAME, ''), IFNULL(SUB_PART, '') \
+                   FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {schema} AND NON_UNIQUE = 0 \
+                   ORDER BY BINARY TABLE_NAME, INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX";
+        let rows = self.texts("list the keys", sql)?;
+        for index in rows.chunk_by(|a, b| a[..2] == b[..2]) {
+            let Some(table) = self.model.tables.get_mut(&index[0][0]) else { continue };
+            table.uniques.push(index.iter().map(|row| row[2].clone()).collect());
+            let column = |row: &Vec<String>| {
+                let at = table.columns.iter().position(|column| column.name == row[2])?;
+                let column = &table.columns[at];
+                (row[3].is_empty() && !column.generated && !column.nullable).then_some(at)
+            };
+            if table.key.is_empty()
+                && let Some(key) = index.iter().map(column).collect::<Option<Vec<usize>>>()
+            {
+                table.key = key;
+            }
+        }
+        Ok(())
+    }
+
+    fn foreign_keys(&mut self) -> Result<()> {
+        self.refuse_far_keys()?;
+        let sql = "SELECT CONSTRAINT_NAME, TABLE_NAME, COLUMN_NAME, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME \
+                   FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = {schema} \
+                   AND REFERENCED_TABLE_NAME IS NOT NULL ORDER BY BINARY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION";
+        for row in self.texts("list the foreign keys", sql)? {
+            let Some(table) = self.model.tables.get_mut(&row[1]) else { continue };
+            if table.foreign_keys.last().is_none_or(|key| key.name != row[0]) {
+                let (columns, referenced) = Default::default();
+                let (name, parent) = (row[0].clone(), row[3].clone());
+                table.foreign_keys.push(ForeignKey { name, columns, table: parent, referenced });
+            }
+            if let Some(key) = table.foreign_keys.last_mut() {
+                key.columns.push(row[2].clone());
+                key.referenced.push(row[4].clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Foreign keys between this database and another. Both are named there as folders are.
+    fn refuse_far_keys(&mut self) -> Result<()> {
+        let sql = "SELECT ID FROM information_schema.INNODB_SYS_FOREIGN WHERE SUBSTRING_INDEX(FOR_NAME, '/', 1) <> \
+                   SUBSTRING_INDEX(REF_NAME, '/', 1) AND BINARY CONVERT({schema} USING filename) IN \
+                   (BINARY SUBSTRING_INDEX(FOR_NAME, '/', 1), BINARY SUBSTRING_INDEX(REF_NAME, '/', 1)) LIMIT 1";
+        match self.texts("look for foreign keys to other databases", sql)?.first() {
+            Some(row) => unsupported(format!("foreign key {} to another database", row[0])),
+            None => Ok(()),
+        }
+    }
+
+    fn views(&mut self) -> Result<()> {
+        let sql = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {schema} \
+                   AND TABLE_TYPE = 'VIEW' ORDER BY TABLE_NAME";
+        for row in self.texts("list the views", sql)? {
+            let name = row[0].clone();
+            let context = format!("read the definition of view {name}");
+            let rows = match self.session.texts(&context, &format!("SHOW CREATE VIEW {}", ident(&name))) {
+                // It needs something that is gone, or may not be used by its definer; it could not be created again.
+                Err(error) if code(&error) == Some(1356) => {
+                    return unsupported(format!("view {name}, which is not valid"));
+                }
+                rows => rows?,
+            };
+            let Some([_, sql, client, connection]) = rows.first().map(Vec::as_slice) else {
+                return Err(Error::Engine { context, source: "the server does not show it".into() });
+            };
+            if sql.contains('?') {
+                return lossy(&format!("view {name}"));
+            }
+            let context = vec![("character_set_client", client.clone()), ("collation_connection", connection.clone())];
+            self.push(Object { kind: Kind::View, name, context, sql: sql.clone() }, None)?;
+        }
+        Ok(())
+    }
+
+    fn routines(&mut self) -> Result<()> {
+        let sql = "SELECT ROUTINE_NAME, ROUTINE_TYPE, SQL_MODE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, \
+                   DATABASE_COLLATION FROM information_schema.ROUTINES WHERE BINARY ROUTINE_SCHEMA = {schema} ORDER BY 1, 2";
+        for row in self.texts("list the routines", sql)? {
+            let kind = if row[1] == "FUNCTION" { Kind::Function } else { Kind::Procedure };
+            let name = row[0].clone();
+            let sql = self.created(&format!("{} {}", kind.word(), ident(&name)), 2)?;
+            if sql.contains(" AGGREGATE FUNCTION ") {
+                return unsupported(format!("aggregate function {name}"));
+            }
+            let context = vec![
+                ("sql_mode", row[2].clone()),
+                ("character_set_client", row[3].clone()),
+                ("collation_connection", row[4].clone()),
+            ];
+            self.push(Object { kind, name, context, sql }, Some(&row[5]))?;
+        }
+        Ok(())
+    }
+
+    fn triggers(&mut self) -> Result<()> {
+        let sql = "SELECT TRIGGER_NAME, ACTION_ORDER, SQL_MODE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, \
+                   DATABASE_COLLATION, DEFINER, ACTION_TIMING, EVENT_MANIPULATION, EVENT_OBJECT_TABLE, ACTION_STATEMENT \
+                   FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {schema} ORDER BY TRIGGER_NAME";
+        for row in self.texts("list the triggers", sql)? {
+            let definer = match row[6].rsplit_once('@') {
+                Some((user, host)) if !host.is_empty() => format!("{}@{}", ident(user), ident(host)),
+                _ => ident(row[6].trim_end_matches('@')),
+            };
+            let name = row[0].clone();
+            // The server's own text has the name as it was typed, perhaps with the database.
+            let sql = format!(
+                "CREATE DEFINER={definer} TRIGGER {} {} {} ON {} FOR EACH ROW {}",
+                ident(&name),
+                row[7],
+                row[8],
+                ident(&row[9]),
+                row[10]
+            );
+            let context = vec![
+                ("order", row[1].clone()),
+                ("sql_mode", row[2].clone()),
+                ("character_set_client", row[3].clone()),
+                ("collation_connection", row[4].clone()),
+            ];
+            self.push(Object { kind: Kind::Trigger, name, context, sql }, Some(&row[5]))?;
+            self.model.with_triggers.push(row[9].clone());
+        }
+        Ok(())
+    }
+
+    /// Adds an object whose text means something under its context alone.
+    fn push(&mut self, object: Object, database_collation: Option<&String>) -> Result<()> {
+        let charset = object.context("character_set_client");
+        if !object.sql.is_ascii() && !["utf8mb4", "utf8mb3"].contains(&charset) {
+            let (kind, name) = (object.kind.word().to_lowercase(), &object.name);
+            return unsupported(format!("{kind} {name}, whose text was written in the character set {charset}"));
+        }
+        if database_collation.is_some_and(|collation| *collation != self.model.database.collation) {
+            let (kind, name) = (object.kind.word().to_lowercase(), &object.name);
+            return unsupported(format!("{kind} {name}, which was made under another collation of the database"));
+        }
+        self.model.objects.push(object);
+        Ok(())
+    }
+}
+
+/// The definition of a table without the number that moves with every row.
+fn without_auto_increment(printed: &str) -> String {
+    const BEFORE: &str = "\n) ENGINE=InnoDB AUTO_INCREMENT=";
+    let Some(at) = printed.rfind(BEFORE) else { return printed.to_owned() };
+    let end = at + BEFORE.len();
+    let digits = printed[end..].bytes().take_while(u8::is_ascii_digit).count();
+    format!("{}\n) ENGINE=InnoDB{}", &printed[..at], &printed[end + digits..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_number_goes() {
+        let printed = "CREATE TABLE `t` (\n  `a` int(11) COMMENT ') ENGINE=InnoDB AUTO_INCREMENT=7'\n\
+                       ) ENGINE=InnoDB AUTO_INCREMENT=12 DEFAULT CHARSET=utf8mb4";
+        let wanted = printed.replace(" AUTO_INCREMENT=12", "");
+        assert_eq!(without_auto_increment(printed), wanted);
+        assert_eq!(without_auto_increment(&wanted), wanted);
+    }
+}

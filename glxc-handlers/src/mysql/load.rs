@@ -1,0 +1,490 @@
+//! The import of a whole state: loaded into a database beside the live one, whose tables then take their place.
+//!
+//! Definitions are no part of a transaction here, so a change of them is made so too: everything is loaded anew, and takes the
+//! place of the live tables while these are locked and, row by row, what base has. What happens behind the mark of the operation
+//! is finished by whoever comes next: the tables move by one RENAME, which a crash does not halve, and everything else is
+//! made again from the files.
+
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+use std::time::Instant;
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use super::catalog::{self, Model};
+use super::layout::{Part, part};
+use super::schema::{Database, Kind, Object, Schema};
+use super::session::{Session, as_timeout, words};
+use super::settings::Target;
+use super::sql::{ident, list, literal, qualified};
+use super::write::Inserter;
+use super::{export, foreign_keys, increments, recover};
+use crate::rows::{Limits, Reader};
+use crate::{Change, Committed, Cx, Error, Mode, Record, Result, Sink, Staged, StatePath, Tree};
+
+/// Says that the tables have not moved yet: it is renamed with them.
+const PENDING: &str = "glxc_pending";
+/// The live tables that go, by name.
+const OLD: &str = "glxc_old";
+
+/// Files by what they hold.
+type Hashes = BTreeMap<StatePath, u128>;
+
+/// A loaded database whose tables wait for their place.
+#[derive(Debug)]
+pub(super) struct Load<'a> {
+    target: &'a Target,
+    change: &'a Change<'a>,
+    cx: &'a Cx<'a>,
+    session: Session,
+    schema: Schema,
+    /// What live must be when it is replaced; `None` where it is missing.
+    wanted: Option<Hashes>,
+    /// Holds the locks of the live tables.
+    guard: Option<(Session, Vec<String>)>,
+    notes: Vec<String>,
+    settled: bool,
+}
+
+impl<'a> Load<'a> {
+    /// Creates the database and loads everything.
+    pub fn stage(target: &'a Target, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
+        let schema = Schema::of(change.next.tree, cx)?;
+        let mut session = match change.base.filter(|_| !change.replace) {
+            Some(_) => Session::live(target)?,
+            None => Session::connect(target)?,
+        };
+        recover::begin(&mut session, target, change.op)?;
+        let (wanted, guard, notes, settled) = Default::default();
+        let mut load = Load { target, change, cx, session, schema, wanted, guard, notes, settled };
+        load.check_empty()?;
+        if let Some(base) = change.base.filter(|_| !change.replace) {
+            load.wanted = Some(hashes(base.tree, cx)?);
+            load.compare_early()?;
+        }
+        load.fill()?;
+        if load.wanted.is_none() {
+            load.wanted = look(target, cx)?;
+        }
+        Ok(load)
+    }
+
+    /// An empty database that was made otherwise than recorded is not replaced without a question.
+    fn check_empty(&mut self) -> Result<()> {
+        let name = &self.target.database;
+        if self.change.base.is_some()
+            || !self.session.has_database(name)?
+            || !catalog::is_empty(&mut self.session, name)?
+        {
+            return Ok(());
+        }
+        let there = catalog::read(&mut self.session, name)?.database;
+        match there == self.schema.database {
+            true => Ok(()),
+            false => {
+                let (there, recorded) = (there.options(), self.schema.database.options());
+                let message = format!(
+                    "is there, empty, with {there}, and recorded with {recorded}: drop it, or make it as recorded"
+                );
+                Err(Error::option("database", message))
+            }
+        }
+    }
+
+    /// Declines what is not what base has before everything is loaded for nothing.
+    fn compare_early(&mut self) -> Result<()> {
+        let live = look(self.target, self.cx)?.unwrap_or_default();
+        self.wanted.as_ref().map_or(Ok(()), |wanted| compare(wanted, &live))
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        let new = recover::new_database(self.target, self.change.op);
+        let create = format!("CREATE DATABASE {} {}", ident(&new), self.schema.database.options());
+        self.session.run(&format!("create database {new}"), &create)?;
+        self.session.enter(&new)?;
+        self.session
+            .run("set up the session", "SET SESSION foreign_key_checks = 0, SESSION check_constraint_checks = 0")?;
+        for table in self.schema.of_kind(Kind::Table) {
+            create_object(&mut self.session, table)?;
+        }
+        let model = catalog::read(&mut self.session, &new)?;
+        self.load_rows(&model)?;
+        self.set_increments(&model)?;
+        create_others(&mut self.session, &self.schema)?;
+        let model = catalog::read(&mut self.session, &new)?;
+        self.check_read_back(&model)?;
+        self.notes = foreign_keys::notes(&mut self.session, &new, &model)?;
+        drop_others(&mut self.session, &new)?;
+        self.session
+            .run("set up the session", "SET SESSION foreign_key_checks = 1, SESSION check_constraint_checks = 1")?;
+        let marks = format!("CREATE TABLE {PENDING} (x int) ENGINE=InnoDB");
+        self.session.run("mark the new tables", &marks)?;
+        let old =
+            format!("CREATE TABLE {OLD} (name varchar(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin) ENGINE=InnoDB");
+        self.session.run("make a list of the old tables", &old)
+    }
+
+    /// What was created must be what the files say, to the letter.
+    fn check_read_back(&self, model: &Model) -> Result<()> {
+        let files = model.files()?;
+        for object in &self.schema.objects {
+            let path = object.path()?;
+            match files.get(&path) {
+                Some(text) if *text == object.text() => {}
+                Some(text) => {
+                    let message = format!("the server prints it otherwise; write it so:\n{text}");
+                    return Err(Error::input(&path, None, message));
+                }
+                None => return Err(Error::input(&path, None, "it created something else")),
+            }
+        }
+        match files.keys().find(|path| self.change.next.tree.entry(path).is_none()) {
+            Some(path) => Err(Error::input(path, None, "is missing, and was created by another file")),
+            None if model.database == self.schema.database => Ok(()),
+            None => {
+                Err(Error::input(&Database::path()?, 1, format!("the server takes it as {}", model.database.options())))
+            }
+        }
+    }
+
+    fn load_rows(&mut self, model: &Model) -> Result<()> {
+        let tree = self.change.next.tree;
+        for entry in tree.entries() {
+            if let Some(Part::Rows(folder)) = part(&entry.path)
+                && model.table_of(&folder)?.is_none()
+            {
+                return Err(Error::input(&entry.path, None, "the pushed schema has no such table"));
+            }
+        }
+        self.session.run("set up the session", "SET SESSION autocommit = 0")?;
+        for table in model.tables.values() {
+            let folder = table.folder()?;
+            let mut reader = Reader::new(tree, &folder, Limits::default())?;
+            let first = tree.within(&folder).first().map_or(&folder, |entry| &entry.path);
+            check_header(reader.header(), table, first)?;
+            self.cx.progress.begin(&table.name, None);
+            let mut rows = Inserter::new(table, &ident(&table.name));
+            let mut done = 0;
+            while let Some(line) = reader.next()? {
+                rows.add(&mut self.session, line.bytes, line.file, line.number)?;
+                done += 1;
+                if done % 1000 == 0 {
+                    self.cx.check()?;
+                    self.cx.progress.advance(done);
+                }
+            }
+            rows.finish(&mut self.session)?;
+            self.session.run("commit the loaded rows", "COMMIT")?;
+            self.cx.progress.end();
+            self.cx.check()?;
+        }
+        self.session.run("set up the session", "SET SESSION autocommit = 1")
+    }
+
+    fn set_increments(&mut self, model: &Model) -> Result<()> {
+        let new = recover::new_database(self.target, self.change.op);
+        for (table, (next, file, line)) in increments::read(self.change.next.tree, self.cx)? {
+            if model.tables.get(&table).is_none_or(|table| table.auto_increment.is_none()) {
+                return Err(Error::input(&file, line, "the pushed schema has no such table with such a column"));
+            }
+            increments::set(&mut self.session, &new, &table, next)?;
+        }
+        Ok(())
+    }
+
+    /// Locks every live table, and compares all of them.
+    fn take(&mut self) -> Result<()> {
+        let Some(wanted) = &self.wanted else {
+            return match self.session.has_database(&self.target.database)? {
+                false => Ok(()),
+                true => Err(changed(["the database, which was missing".to_owned()])),
+            };
+        };
+        let (mut guard, mut names) = (Session::live(self.target)?, Vec::new());
+        recover::hold(&mut guard, &recover::guard_name(self.target, self.change.op))?;
+        for table in catalog::read(&mut self.session, &self.target.database)?.tables.into_keys() {
+            names.push(table);
+        }
+        if !names.is_empty() {
+            let tables = list(&names, |name| format!("{} WRITE", ident(name)));
+            guard.run("lock the tables of the database", &format!("LOCK TABLES {tables}"))?;
+        }
+        let model = catalog::read(&mut self.session, &self.target.database)?;
+        if model.tables.keys().ne(names.iter()) {
+            return Err(changed(["the tables of the database".to_owned()]));
+        }
+        compare(wanted, &look_at(&mut guard, &model, self.cx)?)?;
+        let new = recover::new_database(self.target, self.change.op);
+        for name in &names {
+            let sql = format!("INSERT INTO {} VALUES ({})", qualified(&new, OLD), literal(name));
+            self.session.run("make a list of the old tables", &sql)?;
+        }
+        self.guard = Some((guard, names));
+        self.keep_increments(&model)
+    }
+
+    /// No number that the application was given may be given out again.
+    fn keep_increments(&mut self, live: &Model) -> Result<()> {
+        let Some(base) = self.change.base.filter(|_| !self.change.replace) else { return Ok(()) };
+        let (base, pushed) = (increments::read(base.tree, self.cx)?, increments::read(self.change.next.tree, self.cx)?);
+        let new = recover::new_database(self.target, self.change.op);
+        for (table, (next, ..)) in pushed {
+            let there = live.tables.get(&table).and_then(|table| table.auto_increment);
+            let base = base.get(&table).map(|(next, ..)| *next);
+            if let Some(there) =
+                there.map(|there| increments::merged(base, there, next)).filter(|wanted| *wanted != next)
+            {
+                increments::set(&mut self.session, &new, &table, there)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn clean(&mut self) -> Result<()> {
+        self.settled = true;
+        self.guard = None;
+        recover::drop_new(&mut self.session, self.target, self.change.op)
+    }
+}
+
+impl Staged for Load<'_> {
+    fn lock(&mut self) -> Result<Record> {
+        self.cx.check()?;
+        let start = Instant::now();
+        self.take().map_err(|error| as_timeout(error, start))?;
+        self.cx.check()?;
+        Ok(Record::default())
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<Committed> {
+        // Whatever happens from here on, `recover` has to say what came of it.
+        self.settled = true;
+        self.session.run("mark the operation", &recover::mark(self.target, self.change.op))?;
+        if let Some((mut guard, names)) = self.guard.take().filter(|(_, names)| !names.is_empty()) {
+            guard.run("set up the session", "SET SESSION foreign_key_checks = 0")?;
+            // Nobody else can write to them between the compare and their end.
+            guard.run("drop the old tables", &format!("DROP TABLE {}", list(&names, |name| ident(name))))?;
+        }
+        finish(&mut self.session, self.target, self.change, &self.schema)?;
+        Ok(Committed { notes: self.notes.clone() })
+    }
+
+    fn abort(mut self: Box<Self>) -> Result<()> {
+        self.clean()
+    }
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        if !self.settled
+            && let Err(error) = self.clean()
+        {
+            tracing::warn!(%error, "a database of an aborted import is left");
+        }
+    }
+}
+
+/// Finishes what a load has decided, wherever it was interrupted.
+pub(super) fn finish(session: &mut Session, target: &Target, change: &Change<'_>, schema: &Schema) -> Result<()> {
+    let (new, live) = (recover::new_database(target, change.op), &target.database);
+    if !session.has_database(&new)? {
+        return Ok(());
+    }
+    session.run("set up the session", "SET SESSION foreign_key_checks = 0")?;
+    let options = schema.database.options();
+    session.run("create the database", &format!("CREATE DATABASE IF NOT EXISTS {} {options}", ident(live)))?;
+    session.run("set up the database", &format!("ALTER DATABASE {} {options}", ident(live)))?;
+    let tables = base_tables(session, &new)?;
+    drop_others(session, live)?;
+    if tables.iter().any(|name| name == PENDING) {
+        let old = session.texts("list the old tables", &format!("SELECT name FROM {}", qualified(&new, OLD)))?;
+        for row in old {
+            let table = qualified(live, &row[0]);
+            session.run("drop an old table", &format!("DROP TABLE IF EXISTS {table}"))?;
+        }
+        let moving = tables.iter().filter(|name| ![PENDING, OLD].contains(&name.as_str()));
+        let mut moves: Vec<String> =
+            moving.map(|name| format!("{} TO {}", qualified(&new, name), qualified(live, name))).collect();
+        moves.push(format!("{} TO {}", qualified(&new, PENDING), qualified(&new, "glxc_moved")));
+        session.run("move the tables", &format!("RENAME TABLE {}", moves.join(", ")))?;
+    }
+    session.enter(live)?;
+    create_others(session, schema)?;
+    recover::drop_new(session, target, change.op)?;
+    session.run("set up the session", "SET SESSION foreign_key_checks = 1")
+}
+
+fn base_tables(session: &mut Session, database: &str) -> Result<Vec<String>> {
+    let sql = format!(
+        "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_TYPE = 'BASE TABLE'",
+        literal(database)
+    );
+    Ok(session.texts("list the tables", &sql)?.into_iter().map(|mut row| row.swap_remove(0)).collect())
+}
+
+/// Drops what is not a table: it is made again.
+fn drop_others(session: &mut Session, database: &str) -> Result<()> {
+    let name = literal(database);
+    let sql = format!(
+        "SELECT 'TRIGGER', TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {name} UNION ALL \
+         SELECT 'VIEW', TABLE_NAME FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {name} UNION ALL \
+         SELECT ROUTINE_TYPE, ROUTINE_NAME FROM information_schema.ROUTINES WHERE BINARY ROUTINE_SCHEMA = {name}"
+    );
+    for row in session.texts("list what is not a table", &sql)? {
+        let (kind, object) = (&row[0], qualified(database, &row[1]));
+        session.run(&format!("drop {object}"), &format!("DROP {kind} IF EXISTS {object}"))?;
+    }
+    Ok(())
+}
+
+/// Creates what is not a table, in the current database: views once what they look at is there, triggers in their order.
+fn create_others(session: &mut Session, schema: &Schema) -> Result<()> {
+    for object in schema.of_kind(Kind::Function).chain(schema.of_kind(Kind::Procedure)) {
+        create_object(session, object)?;
+    }
+    let mut views: Vec<&Object> = schema.of_kind(Kind::View).collect();
+    while !views.is_empty() {
+        let (before, mut later, mut error) = (views.len(), Vec::new(), None);
+        for view in views {
+            if let Err(failed) = create_object(session, view) {
+                later.push(view);
+                // That another view is missing yet tells less than anything else.
+                let tells = |error: &Error| words(error).is_none_or(|words| !words.ends_with("doesn't exist"));
+                error = error.filter(|error| tells(error) || !tells(&failed)).or(Some(failed));
+            }
+        }
+        if let Some(error) = error.filter(|_| later.len() == before) {
+            return Err(error);
+        }
+        views = later;
+    }
+    let mut triggers: Vec<&Object> = schema.of_kind(Kind::Trigger).collect();
+    triggers.sort_by_key(|trigger| trigger.context("order").parse::<u32>().unwrap_or_default());
+    triggers.into_iter().try_for_each(|trigger| create_object(session, trigger))
+}
+
+fn create_object(session: &mut Session, object: &Object) -> Result<()> {
+    let context = format!("create {} {}", object.kind.word().to_lowercase(), object.name);
+    let settings = object.context.iter().filter(|(name, _)| *name != "order");
+    let settings: Vec<(&str, &str)> = settings.map(|(name, value)| (*name, value.as_str())).collect();
+    session.create(&context, &settings, &object.sql).map_err(|error| match (words(&error), object.path()) {
+        (Some(message), Ok(file)) => Error::Input { file, line: None, message, source: Some(error.into()) },
+        _ => error,
+    })
+}
+
+/// The first line of pushed row files must be that of the table.
+pub(super) fn check_header(
+    header: Option<&crate::rows::Header>, table: &super::table::Table, first: &StatePath,
+) -> Result<()> {
+    match header {
+        None => {
+            let message =
+                format!("the rows of {} are missing; a table without rows has a first line still", table.name);
+            Err(Error::input(first, None, message))
+        }
+        Some(header) if *header == table.header() => Ok(()),
+        Some(_) => Err(Error::input(first, 1, format!("must be: {}", table.header().to_line()))),
+    }
+}
+
+/// What is live, with its own snapshot; `None` where it is missing.
+fn look(target: &Target, cx: &Cx<'_>) -> Result<Option<Hashes>> {
+    let mut sink = Hashing::default();
+    match export::export(target, &mut sink, cx) {
+        Err(Error::Gone { .. }) => return Ok(None),
+        exported => exported?,
+    };
+    sink.hashes.retain(|path, _| is_compared(path));
+    Ok(Some(sink.hashes))
+}
+
+/// The same through the session that holds the locks.
+fn look_at(session: &mut Session, model: &Model, cx: &Cx<'_>) -> Result<Hashes> {
+    let mut sink = Hashing::default();
+    export::write_schema(model, &mut sink, cx)?;
+    for table in model.tables.values() {
+        export::write_rows(session, table, &mut sink, cx)?;
+    }
+    sink.hashes.retain(|path, _| is_compared(path));
+    Ok(sink.hashes)
+}
+
+/// The files of a tree.
+fn hashes(tree: &dyn Tree, cx: &Cx<'_>) -> Result<Hashes> {
+    let mut sink = Hashing::default();
+    let mut buffer = vec![0; 64 << 10];
+    for entry in tree.entries().iter().filter(|entry| is_compared(&entry.path)) {
+        cx.check()?;
+        sink.begin(&entry.path, entry.mode)?;
+        let mut input = tree.open(&entry.path)?;
+        loop {
+            match input.read(&mut buffer).map_err(Error::carrier(format!("read {}", entry.path)))? {
+                0 => break,
+                length => sink.write(&buffer[..length])?,
+            }
+        }
+        sink.end()?;
+    }
+    Ok(sink.hashes)
+}
+
+fn is_compared(path: &StatePath) -> bool {
+    matches!(part(path), Some(Part::Schema | Part::Rows(_)))
+}
+
+fn changed(names: impl IntoIterator<Item = String>) -> Error {
+    let mut first: Vec<String> = names.into_iter().collect();
+    let total = first.len() as u64;
+    first.truncate(10);
+    Error::Changed { first, total }
+}
+
+/// Fails where live is not what it must be.
+fn compare(wanted: &Hashes, live: &Hashes) -> Result<()> {
+    let of = |path: &StatePath| match part(path) {
+        Some(Part::Rows(folder)) => folder.to_string(),
+        _ => path.to_string(),
+    };
+    let paths = wanted.keys().chain(live.keys()).filter(|path| wanted.get(path) != live.get(path));
+    let mut names: Vec<String> = paths.map(of).collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() { Ok(()) } else { Err(changed(names)) }
+}
+
+/// Keeps what an export would write as hashes.
+#[derive(Default)]
+struct Hashing {
+    hashes: Hashes,
+    open: Option<(StatePath, SipHasher24)>,
+}
+
+impl Sink for Hashing {
+    fn begin(&mut self, path: &StatePath, _: Mode) -> Result<()> {
+        self.open = Some((path.clone(), SipHasher24::new()));
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some((_, hasher)) = &mut self.open {
+            hasher.write(bytes);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if let Some((path, hasher)) = self.open.take() {
+            self.hashes.insert(path, hasher.finish128().as_u128());
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, _: &StatePath) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,366 @@
+//! Definitions of objects as files, and back.
+//!
+//! A file holds one statement, as the server prints it, behind what it depends on besides its text: `-- sql_mode: ...` and the
+//! like. A pushed file must be spelled so too: it is created in a database of its own, read back, and must be the same.
+
+use crate::{Cx, Entry, Error, Result, StatePath, Tree, names};
+
+/// The most that the file of one object may have, in bytes.
+const LONGEST_FILE: u64 = 1 << 20;
+
+/// The most that all of them may have together, in bytes: they are held in memory.
+const LARGEST: u64 = 32 << 20;
+
+/// A kind of object, in the order in which they are created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Table,
+    Function,
+    Procedure,
+    View,
+    Trigger,
+}
+
+const KINDS: [Kind; 5] = [Kind::Table, Kind::Function, Kind::Procedure, Kind::View, Kind::Trigger];
+
+impl Kind {
+    /// The folder of their files.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Kind::Table => "schema/tables",
+            Kind::Function => "schema/functions",
+            Kind::Procedure => "schema/procedures",
+            Kind::View => "schema/views",
+            Kind::Trigger => "schema/triggers",
+        }
+    }
+
+    /// As in SQL.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Table => "TABLE",
+            Kind::Function => "FUNCTION",
+            Kind::Procedure => "PROCEDURE",
+            Kind::View => "VIEW",
+            Kind::Trigger => "TRIGGER",
+        }
+    }
+
+    /// The session settings that belong to a definition.
+    fn context(self) -> &'static [&'static str] {
+        match self {
+            Kind::Table => &[],
+            Kind::View => &["character_set_client", "collation_connection"],
+            Kind::Function | Kind::Procedure => &["sql_mode", "character_set_client", "collation_connection"],
+            Kind::Trigger => &["order", "sql_mode", "character_set_client", "collation_connection"],
+        }
+    }
+}
+
+/// An object with its definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Object {
+    pub kind: Kind,
+    pub name: String,
+    /// What its meaning depends on, in the order of [`Kind::context`]; the place of a trigger among those of its event, too.
+    pub context: Vec<(&'static str, String)>,
+    /// The statement that creates it, without a qualified name and an end.
+    pub sql: String,
+}
+
+impl Object {
+    /// Its file.
+    pub fn path(&self) -> Result<StatePath> {
+        let path = format!("{}/{}.sql", self.kind.folder(), names::encode(&self.name));
+        StatePath::new(path).map_err(Error::carrier("name the file of an object"))
+    }
+
+    /// The text of its file.
+    pub fn text(&self) -> String {
+        let context = self.context.iter().map(|(key, value)| format!("-- {key}: {value}\n"));
+        format!("{}{};\n", context.collect::<String>(), self.sql)
+    }
+
+    /// A value of the context.
+    pub fn context(&self, key: &str) -> &str {
+        self.context.iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value)
+    }
+
+    /// The object of a file.
+    fn parse(path: &StatePath, bytes: &[u8]) -> Result<Self> {
+        let bad = |message: &str| Error::input(path, None, message);
+        let text = std::str::from_utf8(bytes).map_err(|_| bad("invalid UTF-8"))?;
+        if let Some(line) = text.split('\n').position(|line| line.contains(is_control)) {
+            return Err(Error::input(path, line as u64 + 1, "a control character"));
+        }
+        let kind = KINDS.into_iter().find(|kind| path.to_string().starts_with(&format!("{}/", kind.folder())));
+        let kind = kind.ok_or_else(|| bad("not a file of a MySQL state"))?;
+        let (mut rest, mut context) = (text, Vec::new());
+        for key in kind.context() {
+            let line = rest.strip_prefix(&format!("-- {key}: ")).and_then(|rest| rest.split_once('\n'));
+            let (value, further) = line.ok_or_else(|| bad(&format!("lacks its line `-- {key}: `")))?;
+            if !value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b',') {
+                return Err(bad(&format!("`{key}` is no such value")));
+            }
+            context.push((*key, value.to_owned()));
+            rest = further;
+        }
+        let sql = rest.strip_suffix(";\n").ok_or_else(|| bad("does not end in `;` and a newline"))?.to_owned();
+        let name = created(kind, &sql).ok_or_else(|| {
+            bad(&format!("does not begin as the server prints the definition of a {}", kind.word().to_lowercase()))
+        })?;
+        let object = Object { kind, name, context, sql };
+        if object.path()? != *path {
+            return Err(bad(&format!(
+                "creates `{}`, which belongs into {}",
+                object.name.escape_debug(),
+                object.path()?
+            )));
+        }
+        object.check(path)?;
+        Ok(object)
+    }
+
+    /// Refuses what would do more than create it.
+    fn check(&self, path: &StatePath) -> Result<()> {
+        let words = words(&self.sql).map_err(|message| Error::input(path, None, message))?;
+        if self.kind == Kind::Table
+            && let Some(word) = words.iter().find(|word| ["SELECT", "VALUE"].contains(&word.as_str()))
+        {
+            return Err(Error::input(path, None, format!("`{word}` in the definition of a table")));
+        }
+        if self.kind == Kind::Trigger && self.context("order").parse::<u32>().is_err() {
+            return Err(Error::input(path, 1, "the order is no number"));
+        }
+        Ok(())
+    }
+}
+
+fn is_control(c: char) -> bool {
+    c.is_control() && c != '\t' && c != '\r'
+}
+
+/// The words outside of quotes, in capital letters. Comments are no words; in a table's definition there are none.
+fn words(sql: &str) -> Result<Vec<String>, String> {
+    let mut words = vec![String::new()];
+    let mut chars = sql.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' | '"' | '`' => {
+                let mut open = true;
+                while let Some(inner) = chars.next() {
+                    match inner {
+                        '\\' if c != '`' => drop(chars.next()),
+                        // A doubled quote closes and opens again.
+                        inner if inner == c => {
+                            open = false;
+                            break;
+                        }
+                        _ => {}
+                    }
+                }
+                if open {
+                    return Err(format!("{c} is not closed"));
+                }
+            }
+            c if c.is_alphanumeric() || c == '_' || c == '$' => {
+                words.last_mut().into_iter().for_each(|word| word.extend(c.to_uppercase()));
+                continue;
+            }
+            _ => {}
+        }
+        words.push(String::new());
+    }
+    words.retain(|word| !word.is_empty());
+    Ok(words)
+}
+
+/// The name of what a statement creates, where it begins as the server prints it.
+fn created(kind: Kind, sql: &str) -> Option<String> {
+    let definer = |text: &'_ str| -> Option<String> {
+        let (_, rest) = quoted(text.strip_prefix("CREATE DEFINER=")?)?;
+        Some(rest.strip_prefix('@').map_or(Some(rest), |host| quoted(host).map(|(_, rest)| rest))?.to_owned())
+    };
+    let (name, rest, next) = match kind {
+        Kind::Table => {
+            let (name, rest) = quoted(sql.strip_prefix("CREATE TABLE ")?)?;
+            (name, rest.to_owned(), " (\n")
+        }
+        Kind::View => {
+            let rest = sql.strip_prefix("CREATE ALGORITHM=")?;
+            let (algorithm, rest) = rest.split_once(" DEFINER=")?;
+            ["UNDEFINED", "MERGE", "TEMPTABLE"].contains(&algorithm).then_some(())?;
+            let rest = definer(&format!("CREATE DEFINER={rest}"))?;
+            let rest = rest.strip_prefix(" SQL SECURITY ")?;
+            let rest = rest.strip_prefix("DEFINER").or(rest.strip_prefix("INVOKER"))?;
+            let (name, rest) = quoted(rest.strip_prefix(" VIEW ")?)?;
+            (name, rest.to_owned(), " AS ")
+        }
+        Kind::Trigger => {
+            let rest = definer(sql)?;
+            let (name, rest) = quoted(rest.strip_prefix(" TRIGGER ")?)?;
+            let (timing, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
+            let (event, rest) = rest.split_once(" ON ")?;
+            ["BEFORE", "AFTER"].contains(&timing).then_some(())?;
+            ["INSERT", "UPDATE", "DELETE"].contains(&event).then_some(())?;
+            let (_, rest) = quoted(rest)?;
+            (name, rest.to_owned(), " FOR EACH ROW ")
+        }
+        Kind::Function | Kind::Procedure => {
+            let rest = definer(sql)?;
+            let rest = rest.strip_prefix(if kind == Kind::Function { " FUNCTION " } else { " PROCEDURE " })?;
+            let (name, rest) = quoted(rest)?;
+            (name, rest.to_owned(), "(")
+        }
+    };
+    rest.starts_with(next).then_some(name)
+}
+
+/// A quoted name at the beginning of a text, and what follows.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut rest = text.strip_prefix('`')?;
+    let mut name = String::new();
+    loop {
+        let (part, further) = rest.split_once('`')?;
+        name.push_str(part);
+        match further.strip_prefix('`') {
+            Some(more) => {
+                name.push('`');
+                rest = more;
+            }
+            None => return Some((name, further)),
+        }
+    }
+}
+
+/// What a database is created with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Database {
+    pub charset: String,
+    pub collation: String,
+}
+
+impl Database {
+    /// Its file.
+    pub fn path() -> Result<StatePath> {
+        StatePath::new("schema/database.sql").map_err(Error::carrier("name the file of the database"))
+    }
+
+    /// What stands behind `CREATE DATABASE` and its name.
+    pub fn options(&self) -> String {
+        format!("CHARACTER SET {} COLLATE {}", self.charset, self.collation)
+    }
+
+    /// The text of its file: without the name, which is an option of the state.
+    pub fn text(&self) -> String {
+        format!("CREATE DATABASE {};\n", self.options())
+    }
+
+    fn parse(path: &StatePath, bytes: &[u8]) -> Result<Self> {
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
+        let words = text.strip_prefix("CREATE DATABASE CHARACTER SET ").and_then(|rest| rest.strip_suffix(";\n"));
+        let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        match words.and_then(|words| words.split_once(" COLLATE ")) {
+            Some((charset, collation)) if is_name(charset) && is_name(collation) => {
+                Ok(Database { charset: charset.into(), collation: collation.into() })
+            }
+            _ => Err(Error::input(path, 1, "must be: CREATE DATABASE CHARACTER SET x COLLATE y;")),
+        }
+    }
+}
+
+/// The pushed definitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Schema {
+    pub database: Database,
+    /// In the order of their files.
+    pub objects: Vec<Object>,
+}
+
+impl Schema {
+    /// Reads and checks the schema files of a tree.
+    pub fn of(tree: &dyn Tree, cx: &Cx<'_>) -> Result<Self> {
+        let folder = folder()?;
+        let (mut schema, mut total, mut found) = (Schema::default(), 0, false);
+        for Entry { path, .. } in tree.within(&folder) {
+            cx.check()?;
+            let bytes = tree.read(path, LONGEST_FILE)?;
+            total += bytes.len() as u64;
+            if total > LARGEST {
+                let message = format!("the files of the schema have more than {} MiB together", LARGEST >> 20);
+                return Err(Error::input(path, None, message));
+            }
+            if *path == Database::path()? {
+                schema.database = Database::parse(path, &bytes)?;
+                found = true;
+            } else {
+                schema.objects.push(Object::parse(path, &bytes)?);
+            }
+        }
+        match found {
+            true => Ok(schema),
+            false => Err(Error::input(&Database::path()?, None, "is missing")),
+        }
+    }
+
+    /// The objects of a kind.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Object> {
+        self.objects.iter().filter(move |object| object.kind == kind)
+    }
+}
+
+/// The folder of the schema files.
+pub(super) fn folder() -> Result<StatePath> {
+    StatePath::new("schema").map_err(Error::carrier("name the folder of the schema"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(path: &str, text: &str) -> Result<Object> {
+        Object::parse(&StatePath::new(path).unwrap(), text.as_bytes())
+    }
+
+    #[test]
+    fn a_file_comes_back() {
+        let object = Object {
+            kind: Kind::Trigger,
+            name: "a`b".into(),
+            context: vec![
+                ("order", "2".into()),
+                ("sql_mode", String::new()),
+                ("character_set_client", "utf8mb4".into()),
+                ("collation_connection", "utf8mb4_bin".into()),
+            ],
+            sql: "CREATE DEFINER=`x`@`%` TRIGGER `a``b` BEFORE INSERT ON `t` FOR EACH ROW set new.x = ';'".into(),
+        };
+        let path = object.path().unwrap();
+        assert_eq!(Object::parse(&path, object.text().as_bytes()).unwrap(), object);
+    }
+
+    #[test]
+    fn what_does_more_than_create_is_refused() {
+        let head = "CREATE TABLE `t` (\n  `a` int(11)\n) ENGINE=InnoDB";
+        assert!(parse("schema/tables/t.sql", &format!("{head};\n")).is_ok());
+        for (path, text) in [
+            ("schema/tables/t.sql", format!("{head} SELECT 1;\n")),
+            ("schema/tables/t.sql", head.to_owned()),
+            ("schema/tables/x.sql", format!("{head};\n")),
+            ("schema/tables/t.sql", "CREATE TABLE `x`.`t` (\n);\n".into()),
+            ("schema/tables/t.sql", "DROP TABLE `t`;\n".into()),
+            ("schema/tables/t.sql", format!("{head} COMMENT='x;\n")),
+            ("schema/views/t.sql", format!("{head};\n")),
+            ("schema/other/t.sql", format!("{head};\n")),
+            ("schema/tables/t.sql", format!("{head}\0;\n")),
+        ] {
+            assert!(parse(path, &text).is_err(), "{path} {text}");
+        }
+    }
+
+    #[test]
+    fn words_stand_outside_of_quotes() {
+        assert_eq!(words("a 'b c''d\\' e' `f``g` \"h\" i_1").unwrap(), ["A", "I_1"]);
+        assert!(words("a 'b").is_err());
+    }
+}

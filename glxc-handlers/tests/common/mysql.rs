@@ -1,0 +1,113 @@
+//! A private MariaDB server for tests, on a unix socket in a temporary folder, which does not wait for the disk.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use mysql::prelude::Queryable;
+use mysql::{Conn, OptsBuilder};
+
+/// A running server, on which root is `root`.
+///
+/// It ends, and its folder is removed, as soon as this process ends in whatever way: its keeper waits for the end of a pipe
+/// that only this process holds.
+#[derive(Debug)]
+pub struct Server {
+    folder: PathBuf,
+    _keeper: Child,
+}
+
+/// Why there can be no server here, or `None`.
+fn lacking() -> Option<&'static str> {
+    if !Path::new("/usr/sbin/mariadbd").exists() {
+        return Some("no MariaDB server is installed");
+    }
+    (!rustix::process::geteuid().is_root()).then_some("needs root, to run a server as `mysql`")
+}
+
+/// The server that all tests of one program share, or `None` where there can not be one: then the test says why and is
+/// skipped, or fails where skipping is not allowed.
+pub fn shared() -> Option<&'static Server> {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    if let Some(reason) = lacking() {
+        let required = |name: &str, value: &str| std::env::var(name).is_ok_and(|v| v == value);
+        assert!(!required("CI", "true") && !required("GLXC_TEST_REQUIRE", "1"), "{reason}");
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    Some(SERVER.get_or_init(Server::start))
+}
+
+const KEEPER: &str = r#"
+mariadb-install-db --no-defaults --user=mysql --datadir="$1/data" --skip-test-db >"$1/log" 2>&1 || exit 1
+/usr/sbin/mariadbd --no-defaults --user=mysql --datadir="$1/data" --socket="$1/socket" --pid-file="$1/pid" \
+    --skip-networking --innodb-flush-log-at-trx-commit=0 --innodb-flush-method=nosync --innodb-buffer-pool-size=64M \
+    >>"$1/log" 2>&1 </dev/null &
+read -r _
+kill -KILL $!
+wait
+rm -rf "$1"
+"#;
+
+impl Server {
+    /// Starts a server of its own.
+    pub fn start() -> Server {
+        let folder = tempfile::Builder::new().prefix("glxc-my-").tempdir().unwrap().keep();
+        std::fs::create_dir(folder.join("data")).unwrap();
+        let owned = Command::new("chown").args(["-R", "mysql:"]).arg(&folder).status().unwrap();
+        assert!(owned.success());
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, "sh"]).arg(&folder).current_dir("/").env("LC_ALL", "C.UTF-8");
+        let keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let server = Server { folder, _keeper: keeper };
+        server.wait();
+        server
+    }
+
+    fn wait(&self) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while let Err(error) = Conn::new(self.options()) {
+            let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "the server does not start: {error}\n{log}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("socket")
+    }
+
+    fn options(&self) -> OptsBuilder {
+        let socket = self.socket().to_str().map(String::from);
+        OptsBuilder::new().socket(socket).user(Some("root")).max_allowed_packet(Some(1 << 30))
+    }
+
+    /// Connects as root, to no database.
+    pub fn connect(&self) -> Conn {
+        let mut conn = Conn::new(self.options()).unwrap();
+        conn.query_drop("SET NAMES utf8mb4, sql_mode = '', lock_wait_timeout = 20").unwrap();
+        conn
+    }
+
+    /// What `mariadb-dump` writes of a database, without the lines that differ each time.
+    pub fn dump(&self, database: &str) -> String {
+        let mut dump = Command::new("mariadb-dump");
+        dump.arg("--no-defaults").arg("--socket").arg(self.socket()).args([
+            "--skip-dump-date",
+            "--skip-comments",
+            "--hex-blob",
+            "--routines",
+            "--triggers",
+            "--order-by-primary",
+            "--single-transaction",
+            "--tz-utc",
+            "--skip-extended-insert",
+            "--complete-insert",
+        ]);
+        let output = dump.arg(database).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}

@@ -1,0 +1,17 @@
+//! The MariaDB handler, against a real server.
+#![cfg(feature = "mysql")]
+#![allow(missing_docs, clippy::print_stderr, clippy::print_stdout, dead_code)]
+
+#[path = "mysql/harness.rs"]
+mod harness;
+#[path = "common/mysql.rs"]
+mod server;
+
+#[path = "mysql/conformance.rs"]
+mod conformance;
+#[path = "mysql/differential.rs"]
+mod differential;
+#[path = "mysql/export.rs"]
+mod export;
+#[path = "mysql/load.rs"]
+mod load;

@@ -1,0 +1,157 @@
+//! The live database as files.
+
+use mysql::prelude::Queryable;
+
+use crate::harness::{Subject, assert_same, chain, text};
+
+const TYPES: &str = include_str!("types.sql");
+
+/// Every value of a table, as the server itself says what it holds.
+fn values(subject: &Subject) -> String {
+    let mut all = subject.dump();
+    // What a dump loses.
+    for sql in [
+        "SELECT id, f + 0e0, ff + 0e0, g + 0e0, gg + 0e0, b + 0 FROM numbers ORDER BY id",
+        "SELECT id, HEX(u), HEX(m), HEX(a), HEX(l), HEX(s), HEX(k), HEX(c), e + 0, st + 0, HEX(j) FROM texts ORDER BY id",
+        "SELECT HEX(k), HEX(b), HEX(bl), HEX(g), HEX(p), u, i, i4 FROM bytes ORDER BY k",
+        "SELECT * FROM times ORDER BY id",
+        "SELECT id, v, h, s FROM hidden ORDER BY id",
+        "SELECT a, b, e + 0 FROM `Bag ``of``/things.` ORDER BY 1, 2, 3",
+    ] {
+        all += "\n";
+        all += &subject.ask(sql);
+    }
+    all
+}
+
+#[test]
+fn every_type_comes_back_to_the_bit() {
+    let Some(subject) = Subject::of("types", TYPES) else { return };
+    let tree = subject.export();
+    let numbers = text(&tree, "data/numbers/rows.tsv");
+    assert!(
+        numbers.starts_with("#glxc-rows 1\tkey=1n\tid\tt\tu\tz\td\tf\tff\tg\tgg\tb\ty\n0\t0\t1\t99999\t"),
+        "{numbers}"
+    );
+    assert!(numbers.contains("\t0.010516252368688583\t3.140000104904175\t5e-324\t1.5\t257\t2001\n"), "{numbers}");
+    let texts = text(&tree, "data/texts/rows.tsv");
+    assert!(
+        texts.contains("\n1\t\\\\ \\t\\n\\r\\0\\Z😀'\"\té\t\\xE961\té€\tソ表\té\tpad\t\t\t{\"b\": 1,  \"a\": [2]}\n"),
+        "{texts}"
+    );
+    assert!(
+        texts.contains("\n4\t\\\\x41\t\\\\\t\t\t\t😀\t\t\\x\ta\t1\n")
+            || texts.contains("\n4\t\\\\x41\t\\\\\t\t\t\t\\xD800DC00\t\t\\x\ta\t1\n"),
+        "{texts}"
+    );
+    let bag = text(&tree, "data/+bag%20%60of%60%2fthings%2e/rows.tsv");
+    assert_eq!(bag, "#glxc-rows 1\tbag\ta\tb\te\n1\t\\N\t\n1\t\\N\t\\x\n2\tx\tx\n2\tx\tx\n");
+    assert_eq!(text(&tree, "auto_increment/rows.tsv"), "#glxc-rows 1\tkey=1b\ttable\tnext\nhidden\t40\n");
+    assert!(text(&tree, "data/by_text/rows.tsv").starts_with("#glxc-rows 1\tkey=1b\tk\tn\nZ\ty1\na'\\\\\tw1\nb\tx1\n"));
+    let copy = subject.beside("types_copy");
+    copy.must_push(None, &tree);
+    assert_same(&copy.export(), &tree);
+    let (there, wanted) = (values(&copy).replace("types_copy", "types"), values(&subject));
+    // The order of the rows of a bag is no state.
+    let sorted = |text: &str| text.lines().map(String::from).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(sorted(&there), sorted(&wanted));
+}
+
+#[test]
+fn the_session_of_the_server_changes_nothing() {
+    let Some(subject) = Subject::of("pinned", "CREATE TABLE t (a timestamp NULL, f float, c char(5))") else { return };
+    subject.run("SET time_zone = '+00:00';\nINSERT INTO t VALUES ('2024-01-01 00:00:00', 0.1, 'a')");
+    let tree = subject.export();
+    let mut conn = subject.server.connect();
+    let globals = ["sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES,PAD_CHAR_TO_FULL_LENGTH'", "time_zone = '+05:00'"];
+    for set in globals {
+        conn.query_drop(format!("SET GLOBAL {set}")).unwrap();
+    }
+    let other = subject.try_export();
+    for set in ["sql_mode = DEFAULT", "time_zone = DEFAULT"] {
+        conn.query_drop(format!("SET GLOBAL {set}")).unwrap();
+    }
+    assert_same(&other.unwrap(), &tree);
+}
+
+#[test]
+fn an_export_is_of_one_point_in_time() {
+    let Some(subject) =
+        Subject::of("snapshot", "CREATE TABLE a (n int PRIMARY KEY);\nCREATE TABLE b (n int PRIMARY KEY)")
+    else {
+        return;
+    };
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut conn = subject.connect();
+            for n in 1.. {
+                if stop.load(std::sync::atomic::Ordering::SeqCst) {
+                    break;
+                }
+                for sql in [
+                    "START TRANSACTION",
+                    &format!("INSERT INTO b VALUES ({n})"),
+                    &format!("INSERT INTO a VALUES ({n})"),
+                    "COMMIT",
+                ] {
+                    conn.query_drop(sql).unwrap();
+                }
+            }
+        });
+        for _ in 0..5 {
+            let tree = subject.try_export();
+            let tree = tree.inspect_err(|_| stop.store(true, std::sync::atomic::Ordering::SeqCst)).unwrap();
+            let rows = |table: &str| {
+                text(&tree, &format!("data/{table}/rows.tsv")).lines().skip(1).map(String::from).collect::<Vec<_>>()
+            };
+            assert_eq!(rows("a"), rows("b"));
+        }
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+}
+
+#[test]
+fn what_is_not_covered_is_an_error_by_its_name() {
+    for (at, (sql, what)) in [
+        ("CREATE TABLE t (a int) ENGINE=MyISAM", "t (base table MyISAM)"),
+        ("CREATE SEQUENCE s", "s (sequence InnoDB)"),
+        ("CREATE TABLE v (a int) WITH SYSTEM VERSIONING", "v (system versioned InnoDB)"),
+        ("CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SELECT 1", "event e"),
+        ("CREATE TABLE t (a int);\nCREATE VIEW v AS SELECT a FROM t;\nDROP TABLE t", "view v"),
+        ("CREATE TABLE t (a varchar(9) DEFAULT '😀')", "t.a: a `?`"),
+        ("CREATE TABLE t (a enum('😀'))", "t.a: a `?`"),
+        ("CREATE TABLE t (a text COMPRESSED)", "table t: a comment in its definition"),
+        ("CREATE AGGREGATE FUNCTION f(x int) RETURNS int BEGIN DECLARE EXIT HANDLER FOR NOT FOUND RETURN 1; LOOP FETCH GROUP NEXT ROW; END LOOP; END", "function f"),
+        ("SET sql_mode = ORACLE;\nCREATE PACKAGE p AS PROCEDURE x(); END", "package p"),
+        ("CREATE TABLE other (a int PRIMARY KEY);\nCREATE DATABASE unsupported_far;\nCREATE TABLE unsupported_far.t (a int REFERENCES {db}.other (a))", "to another database"),
+        ("CREATE FUNCTION f() RETURNS int RETURN 1;\nALTER DATABASE {db} COLLATE utf8mb4_bin", "under another collation of the database"),
+        ("ALTER DATABASE {db} COMMENT 'x'", "the comment of the database"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("unsupported_{at}");
+        let Some(subject) = Subject::of(&name, &sql.replace("{db}", &name)) else { return };
+        let error = subject.try_export().expect_err(sql);
+        assert!(error.to_string().starts_with("not supported: ") && error.to_string().contains(what), "{}", chain(&error));
+    }
+}
+
+#[test]
+fn who_does_not_see_everything_exports_nothing() {
+    let Some(subject) = Subject::of("rights", "CREATE TABLE t (a int)") else { return };
+    subject.run("CREATE USER reader@localhost IDENTIFIED BY 'secret';\nGRANT SELECT ON rights.* TO reader@localhost");
+    let password = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(password.path(), "secret\n").unwrap();
+    let options = subject.options.clone().with("user", glxc_handlers::Value::Text("reader".into()));
+    let file = password.path().to_str().unwrap();
+    let options = options.with("password_file", glxc_handlers::Value::Text(file.into()));
+    let settings = glxc_handlers::Settings::new("x", crate::harness::path("x"), options);
+    let handler = glxc_handlers::mysql::make(&settings).unwrap();
+    let error = crate::harness::with_cx(|cx| handler.live(cx)).unwrap_err();
+    assert!(error.to_string().contains("ALL PRIVILEGES") && !error.to_string().contains("secret"), "{error}");
+    std::fs::write(password.path(), "wrong").unwrap();
+    let error = chain(&crate::harness::with_cx(|cx| handler.live(cx)).unwrap_err());
+    assert!(error.contains("Access denied") && !error.contains("wrong"), "{error}");
+}

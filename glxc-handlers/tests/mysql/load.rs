@@ -1,0 +1,205 @@
+//! The import of a whole state, and changes of definitions.
+
+use glxc_handlers::{Change, Cx, Decision, Error, MemoryTree, Recorded, Recovered, Tree, differences};
+use mysql::prelude::Queryable;
+
+use crate::harness::{Subject, added, assert_same, chain, edited, path, text, with_cx};
+
+const SHOP: &str = include_str!("shop.sql");
+
+fn shop(name: &str) -> Option<(Subject, MemoryTree)> {
+    let subject = Subject::of(name, SHOP)?;
+    let tree = subject.export();
+    Some((subject, tree))
+}
+
+#[test]
+fn a_whole_database_comes_back() {
+    let Some((subject, tree)) = shop("shop") else { return };
+    assert!(text(&tree, "schema/triggers/second.sql").starts_with("-- order: 1\n-- sql_mode: "));
+    let copy = subject.beside("shop_copy");
+    let committed = copy.must_push(None, &tree);
+    assert!(committed.notes.is_empty(), "{:?}", committed.notes);
+    assert_same(&copy.export(), &tree);
+    assert!(copy.dump().replace("shop_copy", "shop") == subject.dump(), "another dump");
+    // Everything works, not only looks so.
+    copy.run("INSERT INTO orders (customer, total) VALUES (1, 5)");
+    assert_eq!(copy.ask("SELECT total, note FROM orders ORDER BY id DESC LIMIT 1"), "6.00 second first");
+    assert_eq!(copy.ask("SELECT * FROM of_ada LIMIT 1"), "1 10.50");
+    assert_eq!(copy.ask("SELECT id FROM orders ORDER BY id DESC LIMIT 1"), "40");
+    assert!(mysql_error(&copy, "INSERT INTO orders (customer) VALUES (77)").contains("foreign key"));
+    // Onto an empty one, and onto one that is there.
+    copy.drop();
+    copy.create();
+    copy.must_push(None, &tree);
+    assert_same(&copy.export(), &tree);
+    copy.must_push(None, &edited(&tree, "data/customers/rows.tsv", "\tgrace\t", "\tGrace\t"));
+    assert_eq!(copy.ask("SELECT name FROM customers WHERE id = 2"), "Grace");
+}
+
+fn mysql_error(subject: &Subject, sql: &str) -> String {
+    subject.connect().query_drop(sql).unwrap_err().to_string()
+}
+
+#[test]
+fn a_changed_definition_goes_live_where_live_is_what_base_has() {
+    let Some((subject, base)) = shop("altered") else { return };
+    let table = "schema/tables/customers.sql";
+    let next = edited(
+        &base,
+        table,
+        "`name` varchar(40) NOT NULL,",
+        "`name` varchar(40) NOT NULL,\n  `town` varchar(9) DEFAULT NULL,",
+    );
+    let rows = "data/customers/rows.tsv";
+    let next = edited(&next, rows, "\tid\tname\t", "\tid\tname\ttown\t");
+    let next = edited(&next, rows, "1\tada\t", "1\tada\tLondon\t");
+    let next = edited(&next, rows, "2\tgrace\t", "2\tgrace\t\\N\t");
+    let next = next.without(&path("schema/procedures/clean.sql"));
+    let before = subject.dump();
+    // A row that was written since is not lost.
+    subject.run("INSERT INTO customers (id, name) VALUES (3, 'edsger')");
+    let error = subject.declined(Some(&base), &next);
+    assert!(matches!(&error, Error::Changed { first, .. } if first == &["data/customers"]), "{}", chain(&error));
+    subject.run("DELETE FROM customers WHERE id = 3");
+    let late =
+        subject.push_to(Some(&base), &next, false, || subject.run("UPDATE customers SET name = 'Ada' WHERE id = 1"));
+    assert!(matches!(late, Err(Error::Changed { .. })), "a write between stage and lock");
+    subject.run("UPDATE customers SET name = 'ada' WHERE id = 1");
+    assert!(subject.dump() == before);
+    subject.must_push(Some(&base), &next);
+    assert_same(&subject.export(), &next);
+    assert_eq!(subject.ask("SELECT town FROM customers ORDER BY id"), "London,NULL");
+    assert!(subject.leftovers().is_empty());
+}
+
+#[test]
+fn a_number_that_was_given_out_is_not_given_again() {
+    let Some((subject, base)) = shop("numbers") else { return };
+    let next = edited(&base, "schema/functions/taxed.sql", "x * 1.2", "x * 1.3");
+    let next = edited(&next, "auto_increment/rows.tsv", "orders\t40", "orders\t45");
+    subject.run("INSERT INTO orders (customer) VALUES (1);\nDELETE FROM orders WHERE id = 40");
+    subject.run("ALTER TABLE orders AUTO_INCREMENT = 60");
+    subject.must_push(Some(&base), &next);
+    assert_eq!(text(&subject.export(), "auto_increment/rows.tsv"), "#glxc-rows 1\tkey=1b\ttable\tnext\norders\t60\n");
+}
+
+#[test]
+fn what_can_not_be_loaded_changes_nothing_and_is_named() {
+    let Some((subject, tree)) = shop("refused") else { return };
+    let copy = subject.beside("refused_copy");
+    let rows = "data/orders/rows.tsv";
+    for (next, words) in [
+        (edited(&tree, rows, "\t10.50\t", "\t10.505\t"), "data/orders/rows.tsv:2: "),
+        (edited(&tree, rows, "\t10.50\t", "\tten\t"), "data/orders/rows.tsv:2: column `total`"),
+        (
+            edited(&tree, "data/customers/rows.tsv", "\tada\t", "\t\\N\t"),
+            "data/customers/rows.tsv:2: Column 'name' cannot be null",
+        ),
+        (added(&tree, "data/customers/rows.tsv", "9\tada\t\\N\n"), "data/customers/rows.tsv"),
+        (edited(&tree, "schema/tables/orders.sql", "`id` int(11)", "`id` integer"), "schema/tables/orders.sql"),
+        (
+            edited(&tree, "schema/views/of_ada.sql", "`orders`.`id` AS `id`", "`orders`.`idd` AS `id`"),
+            "schema/views/of_ada.sql",
+        ),
+        (
+            edited(&tree, "schema/views/of_ada.sql", " AS select ", " AS  select "),
+            "schema/views/of_ada.sql: the server prints it otherwise",
+        ),
+        (
+            edited(&tree, "schema/procedures/clean.sql", "delete from", "delete; drop database refused; delete from"),
+            "schema/procedures/clean.sql",
+        ),
+        (tree.without(&path("schema/tables/orders.sql")), "data/orders/rows.tsv: the pushed schema has no such table"),
+        (tree.without(&path(rows)), "data/orders: the rows of orders are missing"),
+        (edited(&tree, "auto_increment/rows.tsv", "orders", "other"), "auto_increment/rows.tsv:2"),
+    ] {
+        let error = copy.declined(None, &next);
+        assert!(matches!(error, Error::Input { .. }) && chain(&error).contains(words), "{words}: {}", chain(&error));
+    }
+    assert!(!copy.exists() && subject.exists());
+    let other = subject.beside("refused_latin");
+    other.server.connect().query_drop("CREATE DATABASE refused_latin CHARACTER SET latin1").unwrap();
+    assert!(other.declined(None, &tree).to_string().contains("is there, empty, with CHARACTER SET latin1"));
+}
+
+#[test]
+fn rows_without_a_parent_are_loaded_and_told() {
+    let Some((subject, _)) = shop("orphans") else { return };
+    subject.run("SET foreign_key_checks = 0;\nUPDATE orders SET customer = 99 WHERE id = 1");
+    let tree = subject.export();
+    let copy = subject.beside("orphans_copy");
+    let committed = copy.must_push(None, &tree);
+    assert_eq!(committed.notes, ["orders: 1 rows without a row in customers (foreign key of_customer)"]);
+    assert_same(&copy.export(), &tree);
+}
+
+#[test]
+fn what_is_written_while_it_is_replaced_declines() {
+    let Some((subject, tree)) = shop("replaced") else { return };
+    let late = subject.push_to(None, &tree, true, || subject.run("UPDATE customers SET name = 'Ada' WHERE id = 1"));
+    assert!(matches!(late, Err(Error::Changed { .. })), "a write between stage and lock");
+    assert_eq!(subject.ask("SELECT name FROM customers WHERE id = 1"), "Ada");
+    assert!(subject.leftovers().is_empty());
+}
+
+/// What a push does up to `lock`, and then dies.
+fn killed(subject: &Subject, base: Option<&MemoryTree>, next: &MemoryTree, then: impl FnOnce(&Change<'_>, &Cx<'_>)) {
+    let op = subject.new_op();
+    let differs = differences(base.map(|base| base as &dyn Tree), Some(next));
+    let recorded = |tree| Recorded { tree, options: &subject.options };
+    let base = base.map(|base| recorded(base));
+    let replace = base.is_none();
+    let change = Change { op: &op, base, next: recorded(next), differs: &differs, replace, prepare: false };
+    with_cx(|cx| {
+        let mut staged = subject.handler.stage(&change, cx).unwrap();
+        staged.lock().unwrap();
+        std::mem::forget(staged);
+        then(&change, cx);
+    });
+}
+
+#[test]
+fn a_load_that_was_killed_is_finished_or_swept() {
+    let Some((subject, base)) = shop("killed") else { return };
+    let next = edited(&base, "schema/functions/taxed.sql", "x * 1.2", "x * 1.3");
+    let next = added(&next, "data/customers/rows.tsv", "3\tedsger\t\\N\n");
+    for decision in [Decision::Abort, Decision::Ask] {
+        killed(&subject, Some(&base), &next, |change, cx| {
+            for _ in 0..2 {
+                let recovered = subject.handler.recover(change, None, decision, cx).unwrap();
+                assert_eq!(recovered, Recovered::Aborted);
+            }
+        });
+        assert_same(&subject.export(), &base);
+        assert!(subject.leftovers().is_empty());
+    }
+    // Behind the mark it happens, wherever it died.
+    let dead_ends = [
+        "",
+        "SET foreign_key_checks = 0;\nDROP TABLE orders",
+        "SET foreign_key_checks = 0;\nDROP TABLE customers, orders;\nDROP VIEW of_ada, a_look",
+    ];
+    for damage in dead_ends {
+        killed(&subject, Some(&base), &next, |change, cx| {
+            let mut conn = subject.server.connect();
+            let tag = "(SELECT RIGHT(SCHEMA_NAME, 8) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'glxc_new_{op}%')";
+            let name = format!("CONCAT('glxc:{{op}}:', {tag})").replace("{op}", change.op.as_str());
+            conn.query_drop(format!("INSERT INTO glxc.done SELECT {name}")).unwrap();
+            let guard: Option<u32> =
+                conn.query_first(format!("SELECT IS_USED_LOCK(CONCAT({name}, ':guard'))")).unwrap();
+            conn.query_drop(format!("KILL {}", guard.unwrap())).unwrap();
+            if !damage.is_empty() {
+                subject.run(damage);
+            }
+            for _ in 0..2 {
+                let recovered = subject.handler.recover(change, None, Decision::Ask, cx).unwrap();
+                assert!(matches!(recovered, Recovered::Committed(_)));
+            }
+            subject.handler.clear(change.op, cx).unwrap();
+        });
+        assert_same(&subject.export(), &next);
+        assert!(subject.leftovers().is_empty());
+        subject.must_push(Some(&next), &base);
+    }
+}

@@ -1,0 +1,22 @@
+CREATE TABLE numbers (id int PRIMARY KEY, t tinyint, u bigint unsigned, z int(5) zerofill, d decimal(65,30), f float, ff float(7,2), g double, gg double(8,3), b bit(9), y year);
+INSERT INTO numbers VALUES (1, -128, 18446744073709551615, 7, '12345678901234567890123456789012345.123456789012345678901234567890', 0.0105162523, 3.14159, 5e-324, 1.5, b'100000001', 2001), (2, 127, 0, 0, -0.5, 16777216, -1.1, 0.1, -0.125, 0, '0000'), (3, NULL, NULL, NULL, NULL, 3.40282e38, NULL, 1.7976931348623157e308, NULL, NULL, 1901), (0, 0, 1, 99999, 0, -1e-38, 0, 1e22, 0, 511, 2155);
+CREATE TABLE times (id int PRIMARY KEY, d date, dt datetime(6), ts timestamp(6) NULL, t time(3), u timestamp NOT NULL DEFAULT current_timestamp() ON UPDATE current_timestamp());
+SET time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES';
+INSERT INTO times VALUES (1, '0000-00-00', '2023-00-00 00:00:00', '0000-00-00 00:00:00', '-838:59:59.5', '2001-02-03 04:05:06'), (2, '2024-02-30', '2038-01-19 03:14:07.000001', '2038-01-19 03:14:07.999999', '838:59:59', '2001-02-03 04:05:06'), (3, NULL, NULL, NULL, NULL, '0000-00-00 00:00:00');
+SET sql_mode = '';
+CREATE TABLE texts (id int PRIMARY KEY, u text CHARACTER SET utf8mb4, m varchar(40) CHARACTER SET utf8mb3, a varchar(9) CHARACTER SET ascii, l varchar(40) CHARACTER SET latin1, s varchar(9) CHARACTER SET sjis, k varchar(9) CHARACTER SET ucs2, c char(9), e enum('', 'x', 'é'), st set('a', 'b'), j json);
+INSERT INTO texts VALUES (1, '\\ \t\n\r\0\Z😀''"', 'é', x'E961', 'é€', 'ソ表', 'é', 'pad  ', '', '', '{"b": 1,  "a": [2]}'), (2, '\\N', '', 'N', x'C3A9', '', '', '', 'x', 'b,a', '"x"'), (3, NULL, NULL, NULL, x'81', NULL, NULL, NULL, 'é', NULL, NULL), (4, '\\x41', '\\', '', '', '', x'D800DC00', '', 'nothing', 'a', '1');
+CREATE TABLE bytes (k varbinary(8) PRIMARY KEY, b binary(4), bl longblob, g geometry, p point, u uuid, i inet6, i4 inet4);
+INSERT INTO bytes VALUES (x'00ff', 'a', x'00090a5cff27', ST_GeomFromText('POINT(1 2)', 4326), POINT(3, 4), '12345678-1234-1234-1234-1234567890ab', '::1', '1.2.3.4'), (x'', '', '', ST_GeomFromText('LINESTRING(0 0,1 1)'), NULL, NULL, NULL, NULL);
+CREATE TABLE hidden (id int AUTO_INCREMENT PRIMARY KEY, v varchar(3) INVISIBLE, n int, h int AS (n + 1) VIRTUAL, s int AS (n + 2) STORED, UNIQUE (s)) AUTO_INCREMENT = 40;
+SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';
+INSERT INTO hidden (id, v, n) VALUES (0, 'x', 1), (7, NULL, 2);
+SET sql_mode = '';
+INSERT INTO hidden (id, v) VALUES (20, NULL);
+DELETE FROM hidden WHERE id = 20;
+CREATE TABLE `Bag ``of``/things.` (a int, b text, e enum('', 'x'));
+INSERT INTO `Bag ``of``/things.` VALUES (2, 'x', 'x'), (1, NULL, ''), (2, 'x', 'x'), (1, NULL, 'none');
+CREATE TABLE parts (id int, y int, n int, PRIMARY KEY (id, y)) PARTITION BY RANGE (y) (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE);
+INSERT INTO parts VALUES (2, 5, 1), (1, 50, 2), (10, 1, 3);
+CREATE TABLE by_text (k varchar(20) NOT NULL, n varchar(20) NOT NULL, UNIQUE zz (k), UNIQUE aa (n(3)));
+INSERT INTO by_text VALUES ('b', 'x1'), ('Z', 'y1'), ('ä', 'z1'), ('a''\\', 'w1')
