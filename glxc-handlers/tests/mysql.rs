@@ -2,6 +2,8 @@
 #![cfg(feature = "mysql")]
 #![allow(missing_docs, clippy::print_stderr, clippy::print_stdout, dead_code)]
 
+#[path = "common/folder.rs"]
+mod folder;
 #[path = "mysql/harness.rs"]
 mod harness;
 #[path = "common/mysql.rs"]
@@ -15,3 +17,5 @@ mod differential;
 mod export;
 #[path = "mysql/load.rs"]
 mod load;
+#[path = "mysql/memory.rs"]
+mod memory;

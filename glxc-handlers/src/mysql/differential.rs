@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use siphasher::sip128::SipHasher24;
+
 use super::catalog::{self, Model};
 use super::export::without_numbers;
 use super::foreign_keys;
@@ -15,9 +17,9 @@ use super::session::{Session, as_timeout};
 use super::settings::Target;
 use super::sql::{ident, literal};
 use super::table::Table;
-use super::write::{Inserter, literals, located, no_labels};
+use super::write::{Inserter, located, no_labels, push_literal};
 use super::{increments, recover, value};
-use crate::rows::{self, Changes, Limits, Reader, RowChange};
+use crate::rows::{self, Changes, Limits, Place, Reader, RowChange};
 use crate::{Change, Committed, Cx, Error, Record, Result, Staged, StatePath};
 
 /// How many rows are asked for in one query, and about how many bytes of them.
@@ -37,28 +39,49 @@ pub(super) struct Differential<'a> {
     begun: bool,
 }
 
-/// A row that differs.
+/// A row that differs, without its values: they may be large.
 #[derive(Debug)]
 struct Row {
-    old: Option<Vec<u8>>,
-    new: Option<Vec<u8>>,
+    key: Vec<u8>,
+    /// The condition that a row has its key.
+    condition: String,
+    /// For a message.
+    name: String,
+    old: Option<Print>,
+    new: Option<Print>,
     file: StatePath,
     line: u64,
 }
 
-impl Row {
-    fn of(change: &RowChange<'_>) -> Row {
-        let (old, new, place) = match change {
-            RowChange::Added { line, place } => (None, Some(line.to_vec()), place),
-            RowChange::Removed { line, place } => (Some(line.to_vec()), None, place),
-            RowChange::Changed { old, new, place } => (Some(old.to_vec()), Some(new.to_vec()), place),
-        };
-        Row { old, new, file: place.file.clone(), line: place.line }
-    }
+/// What tells a line from every other: its length and a hash.
+type Print = (usize, u128);
 
-    /// Either side of it.
-    fn any(&self) -> &[u8] {
-        self.old.as_deref().or(self.new.as_deref()).unwrap_or_default()
+fn print(line: &[u8]) -> Print {
+    (line.len(), SipHasher24::new().hash(line).as_u128())
+}
+
+/// Both sides of a change, and the place.
+fn sides<'c>(change: &RowChange<'c>) -> (Option<&'c [u8]>, Option<&'c [u8]>, Place<'c>) {
+    match change {
+        RowChange::Added { line, place } => (None, Some(line), *place),
+        RowChange::Removed { line, place } => (Some(line), None, *place),
+        RowChange::Changed { old, new, place } => (Some(old), Some(new), *place),
+    }
+}
+
+impl Row {
+    fn of(table: &Table, change: &RowChange<'_>) -> Result<Row> {
+        let (old, new, place) = sides(change);
+        let any = old.or(new).unwrap_or_default();
+        Ok(Row {
+            key: key(table, any)?,
+            condition: has_key(table, any, place)?,
+            name: table.header().name_row(any),
+            old: old.map(print),
+            new: new.map(print),
+            file: place.file.clone(),
+            line: place.line,
+        })
     }
 }
 
@@ -70,9 +93,9 @@ struct Conflicts {
 }
 
 impl Conflicts {
-    fn add(&mut self, table: &Table, line: &[u8]) {
+    fn add(&mut self, table: &Table, row: &str) {
         if self.first.len() < 10 {
-            self.first.push(format!("{} {}", table.name, table.header().name_row(line)));
+            self.first.push(format!("{} {row}", table.name));
         }
         self.total += 1;
     }
@@ -197,7 +220,7 @@ impl<'a> Differential<'a> {
 
     /// Calls with every row of a table that is not there yet.
     fn each(
-        &mut self, name: &str, there: &[bool], mut act: impl FnMut(&mut Session, &Table, &Row) -> Result<()>,
+        &mut self, name: &str, there: &[bool], mut act: impl FnMut(&mut Session, &Table, &RowChange<'_>) -> Result<()>,
     ) -> Result<()> {
         let table = self.table(name)?.clone();
         let (mut changes, mut number) = (self.changes(&table.folder()?)?, 0);
@@ -206,7 +229,7 @@ impl<'a> Differential<'a> {
                 self.cx.check()?;
             }
             if !there.get(number).copied().unwrap_or_default() {
-                act(&mut self.session, &table, &Row::of(&change))?;
+                act(&mut self.session, &table, &change)?;
             }
             number += 1;
         }
@@ -222,11 +245,11 @@ impl<'a> Differential<'a> {
         }
         self.in_batches(name, |table, rows, live| {
             for row in rows {
-                let live = live.get(&key(table, row.any())?).map(Vec::as_slice);
-                let done = live == row.new.as_deref();
+                let live = live.get(&row.key).copied();
+                let done = live == row.new;
                 adds_live |= row.old.is_none() && live.is_some();
-                if !done && live != row.old.as_deref() {
-                    conflicts.add(table, row.any());
+                if !done && live != row.old {
+                    conflicts.add(table, &row.name);
                 }
                 there.push(done);
             }
@@ -241,22 +264,14 @@ impl<'a> Differential<'a> {
 
     /// In a bag, as many equal rows must be there as the push removes.
     fn compare_bag(&mut self, name: &str, conflicts: &mut Conflicts) -> Result<()> {
-        let mut last: Option<(Vec<u8>, u64)> = None;
-        let mut count = |session: &mut Session, table: &Table, line: &[u8]| -> Result<bool> {
-            let times = match &mut last {
-                Some((same, times)) if same == line => {
-                    *times += 1;
-                    *times
-                }
-                _ => last.insert((line.to_vec(), 1)).1,
-            };
-            Ok(count_equal(session, table, line)? >= times)
-        };
-        self.each(name, &[], |session, table, row| {
-            if let Some(old) = &row.old
-                && !count(session, table, old)?
-            {
-                conflicts.add(table, old);
+        let mut last: Option<(Print, u64)> = None;
+        self.each(name, &[], |session, table, change| {
+            let (Some(old), _, place) = sides(change) else { return Ok(()) };
+            let same = last.filter(|(same, _)| *same == print(old));
+            let times = same.map_or(1, |(_, times)| times + 1);
+            last = Some((print(old), times));
+            if count_equal(session, table, old, place)? < times {
+                conflicts.add(table, &table.header().name_row(old));
             }
             Ok(())
         })
@@ -264,7 +279,7 @@ impl<'a> Differential<'a> {
 
     /// Reads the live rows of the keys of those that differ, and locks them.
     fn in_batches(
-        &mut self, name: &str, mut act: impl FnMut(&Table, &[Row], &HashMap<Vec<u8>, Vec<u8>>) -> Result<()>,
+        &mut self, name: &str, mut act: impl FnMut(&Table, &[Row], &HashMap<Vec<u8>, Print>) -> Result<()>,
     ) -> Result<()> {
         let (mut batch, mut size) = (Vec::new(), 0);
         let table = self.table(name)?.clone();
@@ -273,9 +288,10 @@ impl<'a> Differential<'a> {
             let live = fetch(session, &table, &rows)?;
             act(&table, &rows, &live)
         };
-        self.each(name, &[], |session, _, row| {
-            size += row.any().len();
-            batch.push(Row { old: row.old.clone(), new: row.new.clone(), file: row.file.clone(), line: row.line });
+        self.each(name, &[], |session, table, change| {
+            let row = Row::of(table, change)?;
+            size += row.condition.len();
+            batch.push(row);
             if batch.len() >= BATCH.0 || size >= BATCH.1 {
                 size = 0;
                 finish(session, &mut batch)?;
@@ -289,36 +305,47 @@ impl<'a> Differential<'a> {
     fn write(&mut self, name: &str, there: &[bool]) -> Result<()> {
         let table = self.table(name)?.clone();
         let mut rows = Inserter::new(&table, &ident(&table.name));
-        self.each(name, there, |session, table, row| match (&row.old, &row.new) {
-            (_, None) => Ok(()),
-            (Some(old), Some(new)) if stays(table, old, new) => update(session, table, new, row),
-            (_, Some(new)) => rows.add(session, new, &row.file, row.line),
+        self.each(name, there, |session, table, change| match sides(change) {
+            (_, None, _) => Ok(()),
+            (Some(old), Some(new), place) if stays(table, old, new) => update(session, table, new, place),
+            (_, Some(new), place) => rows.add(session, new, place.file, place.line),
         })?;
         rows.finish(&mut self.session)
     }
 
     /// What was written must be what next has, to the letter.
     fn verify(&mut self, name: &str, there: &[bool]) -> Result<()> {
-        let wrong = |row: &Row, live: Option<&[u8]>| {
-            let live = live.map_or("not so".into(), |line| format!("as `{}`", String::from_utf8_lossy(line)));
-            let message = format!("the server keeps this row {live}; write it as the server prints it");
-            Error::input(&row.file, row.line, message)
-        };
         if self.table(name)?.key.is_empty() {
-            return self.each(name, there, |session, table, row| match &row.new {
-                Some(new) if count_equal(session, table, new)? == 0 => Err(wrong(row, None)),
+            return self.each(name, there, |session, table, change| match sides(change) {
+                (_, Some(new), place) if count_equal(session, table, new, place)? == 0 => {
+                    Err(Error::input(place.file, place.line, "not a row as the server prints it"))
+                }
                 _ => Ok(()),
             });
         }
-        self.in_batches(name, |table, rows, live| {
-            for row in rows {
-                let live = live.get(&key(table, row.any())?).map(Vec::as_slice);
-                if live != row.new.as_deref() {
-                    return Err(wrong(row, live));
-                }
-            }
+        let mut wrong = None;
+        self.in_batches(name, |_, rows, live| {
+            let differs = |row: &&Row| live.get(&row.key).copied() != row.new;
+            let place = |row: &Row| (row.condition.clone(), row.file.clone(), row.line);
+            wrong = wrong.take().or_else(|| rows.iter().find(differs).map(place));
             Ok(())
-        })
+        })?;
+        match wrong {
+            Some((condition, file, line)) => Err(self.kept_otherwise(name, &condition, &file, line)?),
+            None => Ok(()),
+        }
+    }
+
+    /// What to say where the server keeps a row otherwise than the file has it.
+    fn kept_otherwise(&mut self, name: &str, condition: &str, file: &StatePath, line: u64) -> Result<Error> {
+        let table = self.table(name)?.clone();
+        let sql = format!("SELECT {} FROM {} WHERE {condition}", table.select(&ident(name)), ident(name));
+        let rows = self.session.rows(&format!("read a row of {name}"), &sql)?;
+        let columns = table.stored();
+        let kept = rows.into_iter().map(|row| String::from_utf8_lossy(&value::line(&columns, row)).into_owned());
+        let kept = kept.map(|line| line.chars().take(200).collect::<String>()).collect::<Vec<_>>().join(", ");
+        let message = format!("the server keeps this row as `{kept}`; write it as the server prints it");
+        Ok(Error::input(file, line, message))
     }
 
     fn check_foreign_keys(&mut self, name: &str) -> Result<()> {
@@ -328,11 +355,9 @@ impl<'a> Differential<'a> {
             return Ok(());
         }
         let database = self.target.database.clone();
-        self.each(name, &[], |session, _, row| {
-            for key in &mut watched {
-                key.look(session, &database, row.old.as_deref(), row.new.as_deref(), (&row.file, row.line))?;
-            }
-            Ok(())
+        self.each(name, &[], |session, _, change| {
+            let (old, new, place) = sides(change);
+            watched.iter_mut().try_for_each(|key| key.look(session, &database, old, new, (place.file, place.line)))
         })?;
         watched.iter_mut().try_for_each(|key| key.finish(&mut self.session, &database))
     }
@@ -423,43 +448,52 @@ fn key(table: &Table, line: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// The condition that a row has the key of a line.
-fn has_key(table: &Table, line: &[u8], file: &StatePath, number: u64) -> Result<String> {
-    let values = literals(table, line, file, number)?;
-    let stored = table.stored();
-    let one = |column: &&super::value::Column| {
-        let at = stored.iter().position(|other| other.name == column.name)?;
-        Some(format!("{} = {}", ident(&column.name), values.get(at)?))
-    };
-    let all = table.key_columns().iter().filter_map(one).collect::<Vec<_>>();
-    Ok(format!("({})", all.join(" AND ")))
+fn has_key(table: &Table, line: &[u8], place: Place<'_>) -> Result<String> {
+    let (stored, mut sql) = (table.stored(), String::from("("));
+    for (number, key) in table.key_columns().into_iter().enumerate() {
+        let at = stored.iter().position(|column| column.name == key.name).unwrap_or_default();
+        let field = line.split(|b| *b == b'\t').nth(at).unwrap_or_default();
+        sql.push_str(if number > 0 { " AND " } else { "" });
+        sql.push_str(&format!("{} = ", ident(&key.name)));
+        push_literal(key, field, &mut sql, place.file, place.line)?;
+    }
+    sql.push(')');
+    Ok(sql)
 }
 
 /// The live rows of some keys, by their key, locked.
-fn fetch(session: &mut Session, table: &Table, rows: &[Row]) -> Result<HashMap<Vec<u8>, Vec<u8>>> {
-    let conditions =
-        rows.iter().map(|row| has_key(table, row.any(), &row.file, row.line)).collect::<Result<Vec<_>>>()?;
+fn fetch(session: &mut Session, table: &Table, rows: &[Row]) -> Result<HashMap<Vec<u8>, Print>> {
+    let conditions = rows.iter().map(|row| row.condition.as_str()).collect::<Vec<_>>().join(" OR ");
     let name = ident(&table.name);
-    let sql = format!("SELECT {} FROM {name} WHERE {} FOR UPDATE", table.select(&name), conditions.join(" OR "));
+    let sql = format!("SELECT {} FROM {name} WHERE {conditions} FOR UPDATE", table.select(&name));
     let (columns, mut live) = (table.stored(), HashMap::new());
-    for row in session.rows(&format!("compare the rows of {}", table.name), &sql)? {
+    session.each(&format!("compare the rows of {}", table.name), &sql, |row| {
         let line = value::line(&columns, row);
-        live.insert(key(table, &line)?, line);
-    }
+        live.insert(key(table, &line)?, print(&line));
+        Ok(())
+    })?;
     Ok(live)
 }
 
-/// The condition that a row of a bag is a line.
-fn is_line(table: &Table, line: &[u8]) -> Option<String> {
+/// The condition that a row of a bag is a line, behind what is there.
+fn push_is_line(table: &Table, line: &[u8], place: Place<'_>, sql: &mut String) -> Result<()> {
+    let wrong = || Error::input(place.file, place.line, "not a row as the server prints it");
     let stored = table.stored();
-    let all = stored.iter().zip(line.split(|b| *b == b'\t')).map(|(column, field)| column.is(field));
-    let all = all.collect::<Option<Vec<_>>>()?;
-    Some(if all.is_empty() { "TRUE".into() } else { all.join(" AND ") })
+    if stored.is_empty() {
+        sql.push_str("TRUE");
+    }
+    for (at, (column, field)) in stored.iter().zip(line.split(|b| *b == b'\t')).enumerate() {
+        sql.push_str(if at > 0 { " AND " } else { "" });
+        column.push_is(field, sql).ok_or_else(wrong)?;
+    }
+    Ok(())
 }
 
 /// How many rows of a bag are a line; they are locked.
-fn count_equal(session: &mut Session, table: &Table, line: &[u8]) -> Result<u64> {
-    let Some(condition) = is_line(table, line) else { return Ok(0) };
-    let sql = format!("SELECT 1 FROM {} WHERE {condition} FOR UPDATE", ident(&table.name));
+fn count_equal(session: &mut Session, table: &Table, line: &[u8], place: Place<'_>) -> Result<u64> {
+    let mut sql = format!("SELECT 1 FROM {} WHERE ", ident(&table.name));
+    push_is_line(table, line, place, &mut sql)?;
+    sql.push_str(" FOR UPDATE");
     Ok(session.rows(&format!("compare the rows of {}", table.name), &sql)?.len() as u64)
 }
 
@@ -476,34 +510,35 @@ fn stays(table: &Table, old: &[u8], new: &[u8]) -> bool {
 }
 
 /// Deletes a removed row, and a changed one that can not be updated in place.
-fn delete(session: &mut Session, table: &Table, row: &Row) -> Result<()> {
-    let Some(old) = &row.old else { return Ok(()) };
-    if row.new.as_ref().is_some_and(|new| stays(table, old, new)) && !table.key.is_empty() {
+fn delete(session: &mut Session, table: &Table, change: &RowChange<'_>) -> Result<()> {
+    let (Some(old), new, place) = sides(change) else { return Ok(()) };
+    if new.is_some_and(|new| stays(table, old, new)) && !table.key.is_empty() {
         return Ok(());
     }
-    let condition = match table.key.is_empty() {
-        true => {
-            is_line(table, old).ok_or_else(|| Error::input(&row.file, row.line, "not a row as the server prints it"))?
-        }
-        false => has_key(table, old, &row.file, row.line)?,
-    };
-    let sql = format!("DELETE FROM {} WHERE {condition} LIMIT 1", ident(&table.name));
+    let mut sql = format!("DELETE FROM {} WHERE ", ident(&table.name));
+    match table.key.is_empty() {
+        true => push_is_line(table, old, place, &mut sql)?,
+        false => sql.push_str(&has_key(table, old, place)?),
+    }
+    sql.push_str(" LIMIT 1");
     session.write(&format!("delete rows of {}", table.name), &sql)
 }
 
 /// Updates a changed row. Every column is set, also to the value that it has: one that is set by the server with every
 /// update must not be.
-fn update(session: &mut Session, table: &Table, new: &[u8], row: &Row) -> Result<()> {
-    let values = literals(table, new, &row.file, row.line)?;
-    let set =
-        table.stored().into_iter().zip(values).map(|(column, value)| format!("{} = {value}", ident(&column.name)));
-    let set = set.collect::<Vec<_>>().join(", ");
-    let condition = has_key(table, new, &row.file, row.line)?;
+fn update(session: &mut Session, table: &Table, new: &[u8], place: Place<'_>) -> Result<()> {
+    let mut sql = format!("UPDATE {} SET ", ident(&table.name));
+    for (at, (column, field)) in table.stored().iter().zip(new.split(|b| *b == b'\t')).enumerate() {
+        sql.push_str(if at > 0 { ", " } else { "" });
+        sql.push_str(&format!("{} = ", ident(&column.name)));
+        push_literal(column, field, &mut sql, place.file, place.line)?;
+    }
+    sql.push_str(" WHERE ");
+    sql.push_str(&has_key(table, new, place)?);
     let (context, loose) = (format!("write rows of {}", table.name), no_labels(table, new));
-    let sql = format!("UPDATE {} SET {set} WHERE {condition}", ident(&table.name));
     let written = match loose.is_empty() {
         true => session.write(&context, &sql),
         false => session.write_loosely(&context, &sql, &loose),
     };
-    written.map_err(|error| located(error, &row.file, row.line))
+    written.map_err(|error| located(error, place.file, place.line))
 }

@@ -58,6 +58,7 @@ impl<'a> Load<'a> {
         let (wanted, guard, notes, settled) = Default::default();
         let mut load = Load { target, change, cx, session, schema, wanted, guard, notes, settled };
         load.check_empty()?;
+        load.refuse_lost_grants()?;
         if let Some(base) = change.base.filter(|_| !change.replace) {
             load.wanted = Some(hashes(base.tree, cx)?);
             load.compare_early()?;
@@ -87,6 +88,23 @@ impl<'a> Load<'a> {
                     "is there, empty, with {there}, and recorded with {recorded}: drop it, or make it as recorded"
                 );
                 Err(Error::option("database", message))
+            }
+        }
+    }
+
+    /// A routine that is made again has none of the grants on it.
+    fn refuse_lost_grants(&mut self) -> Result<()> {
+        let name = &self.target.database;
+        let sql = format!("SELECT Routine_name FROM mysql.procs_priv WHERE Db = {} LIMIT 1", literal(name));
+        match self.session.texts("look for grants on routines", &sql)?.first() {
+            None => Ok(()),
+            Some(row) => {
+                let what = format!(
+                    "to replace the database {name} or to change its definitions, since that would take the grants on its \
+                     routine {}; revoke them, and grant them again behind the push",
+                    row[0]
+                );
+                Err(Error::Unsupported { what })
             }
         }
     }

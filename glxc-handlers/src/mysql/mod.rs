@@ -18,6 +18,9 @@
 //! # }
 //! ```
 //!
+//! It keeps the promises of the conformance suite against MariaDB 10.11, but that several transactions can be prepared to commit
+//! together: rows that differ can, a load can not. No program of this repository has it among its kinds of state yet.
+//!
 //! # Options
 //! - `database`: its name.
 //! - `socket`: the server's unix socket (`/run/mysqld/mysqld.sock`), `user` (`root`, who logs in by being root).
@@ -30,6 +33,9 @@
 //! they are ASCII, in another character set than Unicode, and definitions of tables and views with a `?`, for which the server may
 //! have a character that it does not print. An import refuses to change rows of tables with triggers, since they would act again,
 //! and to do what takes more than one transaction (a load, a change of definitions) together with other databases.
+//!
+//! Memory stays at 64 MiB and four times the largest row, but in a push of rows that differ, which takes up to seven times a row
+//! that it changes.
 //!
 //! # What it does not keep
 //! Accounts, grants and everything else of the server that is in no database. The sign of a zero in FLOAT and DOUBLE. A change of

@@ -6,7 +6,7 @@
 //! would lose them, stands as `\x` and the bytes in hexadecimal; `\x` alone is the value of an ENUM that is none of its labels.
 
 use super::session::Row;
-use super::sql::{ident, literal};
+use super::sql::ident;
 use crate::rows::Comparator;
 
 /// How the values of a column are read and written.
@@ -54,6 +54,9 @@ pub(super) fn kind(data_type: &str, charset: &str) -> Option<Kind> {
         _ => return None,
     })
 }
+
+/// Room behind a value, so that what follows a large one does not double the statement.
+const SLACK: usize = 4096;
 
 /// Character sets whose bytes are those of UTF-8, as far as they are valid.
 const UNICODE: [&str; 3] = ["utf8mb4", "utf8mb3", "ascii"];
@@ -127,44 +130,65 @@ impl Column {
 
     /// A value of a file in SQL. `None` where the server would not take it as exactly that value.
     pub fn literal(&self, field: &[u8]) -> Option<String> {
-        if field == b"\\N" {
-            return Some("NULL".into());
-        }
-        let text = std::str::from_utf8(field).ok()?;
-        match &self.kind {
-            Kind::Number => is_number(text).then(|| text.to_owned()),
-            Kind::Float => {
-                let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-                (is_number(mantissa) && is_number(exponent)).then(|| format!("{mantissa}e{exponent}"))
-            }
-            Kind::Bit => text.bytes().all(|b| b.is_ascii_digit()).then(|| text.to_owned()).filter(|t| !t.is_empty()),
-            Kind::Plain => unescape(field).map(|text| literal(&text)),
-            Kind::Bytes => is_hex(text).then(|| format!("x'{text}'")),
-            Kind::Text { charset, label } => match text.strip_prefix("\\x") {
-                None => unescape(field).map(|text| literal(&text)),
-                Some("") if *label => Some("0".into()),
-                Some(hex) if !hex.is_empty() && is_hex(hex) => Some(match UNICODE.contains(&charset.as_str()) {
-                    true => format!("x'{hex}'"),
-                    false => format!("CONVERT(x'{hex}' USING {charset})"),
-                }),
-                Some(_) => None,
-            },
-        }
+        let mut sql = String::new();
+        self.push_literal(field, &mut sql)?;
+        Some(sql)
     }
 
-    /// The condition that it has exactly the value of a file.
-    pub fn is(&self, field: &[u8]) -> Option<String> {
-        let (column, value) = (ident(&self.name), self.literal(field)?);
-        Some(match &self.kind {
-            _ if value == "NULL" => format!("{column} IS NULL"),
-            Kind::Number | Kind::Plain => format!("{column} <=> {value}"),
-            Kind::Float => format!("{column} + 0e0 <=> {value}"),
-            Kind::Bit => format!("{column} + 0 <=> {value}"),
-            Kind::Bytes => format!("BINARY {column} <=> {value}"),
-            Kind::Text { .. } if self.is_no_label(field) => format!("{column} + 0 <=> 0"),
-            Kind::Text { .. } if field.starts_with(b"\\x") => format!("BINARY {column} <=> BINARY {value}"),
-            Kind::Text { charset, .. } => format!("BINARY {column} <=> BINARY CONVERT({value} USING {charset})"),
-        })
+    /// The same, behind what is there: values may be large.
+    pub fn push_literal(&self, field: &[u8], sql: &mut String) -> Option<()> {
+        let text = std::str::from_utf8(field).ok()?;
+        let mut push = |parts: &[&str]| {
+            sql.reserve(parts.iter().map(|part| part.len()).sum::<usize>() + SLACK);
+            parts.iter().for_each(|part| sql.push_str(part));
+        };
+        if text == "\\N" {
+            push(&["NULL"]);
+            return Some(());
+        }
+        match &self.kind {
+            Kind::Number if is_number(text) => push(&[text]),
+            Kind::Float => {
+                let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+                (is_number(mantissa) && is_number(exponent)).then_some(())?;
+                push(&[mantissa, "e", exponent]);
+            }
+            Kind::Bit if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => push(&[text]),
+            Kind::Plain => return push_quoted(text, sql),
+            Kind::Bytes if is_hex(text) => push(&["x'", text, "'"]),
+            Kind::Text { charset, label } => match text.strip_prefix("\\x") {
+                None => return push_quoted(text, sql),
+                Some("") if *label => push(&["0"]),
+                Some("") => return None,
+                Some(hex) if !is_hex(hex) => return None,
+                Some(hex) if UNICODE.contains(&charset.as_str()) => push(&["x'", hex, "'"]),
+                Some(hex) => push(&["CONVERT(x'", hex, "' USING ", charset, ")"]),
+            },
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// The condition that it has exactly the value of a file, behind what is there.
+    pub fn push_is(&self, field: &[u8], sql: &mut String) -> Option<()> {
+        let column = ident(&self.name);
+        let (before, behind) = match &self.kind {
+            Kind::Number | Kind::Plain => (format!("{column} <=> "), String::new()),
+            Kind::Float => (format!("{column} + 0e0 <=> "), String::new()),
+            Kind::Bit => (format!("{column} + 0 <=> "), String::new()),
+            Kind::Bytes => (format!("BINARY {column} <=> "), String::new()),
+            Kind::Text { .. } if self.is_no_label(field) => (format!("{column} + 0 <=> "), String::new()),
+            Kind::Text { .. } if field.starts_with(b"\\x") || field == b"\\N" => {
+                (format!("BINARY {column} <=> BINARY "), String::new())
+            }
+            Kind::Text { charset, .. } => {
+                (format!("BINARY {column} <=> BINARY CONVERT("), format!(" USING {charset})"))
+            }
+        };
+        sql.push_str(&before);
+        self.push_literal(field, sql)?;
+        sql.push_str(&behind);
+        Some(())
     }
 
     /// Whether the value of a file is that of an ENUM which is none of its labels. Strict mode does not take it.
@@ -231,6 +255,27 @@ pub(super) fn unescape(value: &[u8]) -> Option<String> {
         });
     }
     String::from_utf8(text).ok()
+}
+
+/// A text as a constant. What is escaped in a file is escaped in SQL alike. `None` for any other escape.
+fn push_quoted(text: &str, sql: &mut String) -> Option<()> {
+    let mut letters = text.bytes();
+    while let Some(byte) = letters.next() {
+        if byte == b'\\' {
+            let letter = letters.next()?;
+            ESCAPES.iter().find(|(known, _)| *known == letter)?;
+        }
+    }
+    sql.reserve(text.len() + SLACK);
+    sql.push('\'');
+    for (at, part) in text.split('\'').enumerate() {
+        if at > 0 {
+            sql.push_str("''");
+        }
+        sql.push_str(part);
+    }
+    sql.push('\'');
+    Some(())
 }
 
 fn push_hex(bytes: &[u8], line: &mut Vec<u8>) {

@@ -1,8 +1,11 @@
 //! Rows of files into tables.
 
+use std::ops::Range;
+
 use super::session::{Session, code, is_warning, words};
 use super::sql::{ident, list};
 use super::table::Table;
+use super::value::Column;
 use crate::{Error, Result, StatePath};
 
 /// About how long a statement gets, in bytes.
@@ -14,9 +17,9 @@ pub(super) struct Inserter<'t> {
     table: &'t Table,
     context: String,
     head: String,
-    values: Vec<String>,
-    places: Vec<(StatePath, u64)>,
-    size: usize,
+    /// The statement, and where in it the rows stand.
+    sql: String,
+    rows: Vec<(Range<usize>, StatePath, u64)>,
 }
 
 impl<'t> Inserter<'t> {
@@ -24,73 +27,82 @@ impl<'t> Inserter<'t> {
     pub fn new(table: &'t Table, to: &str) -> Self {
         let columns = list(table.stored(), |column| ident(&column.name));
         let head = format!("INSERT INTO {to} ({columns}) VALUES ");
-        let (values, places, size) = Default::default();
-        Inserter { table, context: format!("write rows of {}", table.name), head, values, places, size }
+        Inserter { table, context: format!("write rows of {}", table.name), sql: head.clone(), head, rows: Vec::new() }
     }
 
     /// Adds a row, from a line of a file with the columns of the table.
     pub fn add(&mut self, session: &mut Session, line: &[u8], file: &StatePath, number: u64) -> Result<()> {
-        let values = format!("({})", literals(self.table, line, file, number)?.join(", "));
-        let length = self.head.len() + values.len() + 1;
-        if length > session.longest {
-            let message =
-                format!("takes {length} bytes in SQL; the server takes {} (max_allowed_packet)", session.longest);
+        let loose = no_labels(self.table, line);
+        // What grows by being quoted is little.
+        if !loose.is_empty() || self.sql.len() + line.len() > session.longest.min(STATEMENT) {
+            self.finish(session)?;
+        }
+        if !self.rows.is_empty() {
+            self.sql.push_str(", ");
+        }
+        let start = self.sql.len();
+        self.sql.push('(');
+        for (at, (column, field)) in self.table.stored().iter().zip(line.split(|b| *b == b'\t')).enumerate() {
+            if at > 0 {
+                self.sql.push_str(", ");
+            }
+            push_literal(column, field, &mut self.sql, file, number)?;
+        }
+        self.sql.push(')');
+        self.rows.push((start..self.sql.len(), file.clone(), number));
+        if self.rows.len() == 1 && self.sql.len() >= session.longest {
+            let (takes, most) = (self.sql.len(), session.longest);
+            let message = format!("takes {takes} bytes in SQL; the server takes {most} (max_allowed_packet)");
             return Err(Error::input(file, number, message));
         }
-        if self.head.len() + self.size + values.len() + 2 * self.values.len() > session.longest {
-            self.finish(session)?;
+        if loose.is_empty() {
+            return Ok(());
         }
-        let loose = no_labels(self.table, line);
-        if !loose.is_empty() {
-            self.finish(session)?;
-            let sql = format!("{}{values}", self.head);
-            let written = session.write_loosely(&self.context, &sql, &loose);
-            return written.map_err(|error| located(error, file, number));
-        }
-        self.size += values.len();
-        self.values.push(values);
-        self.places.push((file.clone(), number));
-        if self.size >= STATEMENT { self.finish(session) } else { Ok(()) }
+        self.rows.clear();
+        let written = session.write_loosely(&self.context, &self.sql, &loose);
+        self.sql.truncate(self.head.len());
+        written.map_err(|error| located(error, file, number))
     }
 
     /// Writes what was added.
     pub fn finish(&mut self, session: &mut Session) -> Result<()> {
-        self.size = 0;
-        let (values, places) = (std::mem::take(&mut self.values), std::mem::take(&mut self.places));
-        if values.is_empty() {
-            return Ok(());
-        }
-        let written = session.write(&self.context, &format!("{}{}", self.head, values.join(", ")));
-        let Err(error) = written else { return Ok(()) };
-        if !is_about_a_row(&error) {
-            return Err(error);
-        }
+        let rows = std::mem::take(&mut self.rows);
+        let written = if rows.is_empty() { Ok(()) } else { session.write(&self.context, &self.sql) };
+        let explained = written.map_err(|error| self.explain(session, &rows, error));
+        self.sql.truncate(self.head.len());
+        self.sql.shrink_to(2 * STATEMENT);
+        explained
+    }
+
+    /// An error at the line that it is about.
+    fn explain(&self, session: &mut Session, rows: &[(Range<usize>, StatePath, u64)], error: Error) -> Error {
         if is_warning(&error) {
-            return match warned_row(&error).and_then(|row| places.get(row)) {
-                Some((file, number)) => Err(located(error, file, *number)),
-                None => Err(error),
+            return match warned_row(&error).and_then(|row| rows.get(row)) {
+                Some((_, file, number)) => located(error, file, *number),
+                None => error,
             };
         }
+        if !is_about_a_row(&error) {
+            return error;
+        }
         // The statement wrote nothing: one row after the other tells which it is.
-        for (values, (file, number)) in values.iter().zip(&places) {
-            if let Err(error) = session.write(&self.context, &format!("{}{values}", self.head)) {
-                return Err(located(error, file, *number));
+        for (range, file, number) in rows {
+            let sql = format!("{}{}", self.head, &self.sql[range.clone()]);
+            if let Err(error) = session.write(&self.context, &sql) {
+                return located(error, file, *number);
             }
         }
-        Err(error)
+        error
     }
 }
 
-/// The values of a line in SQL.
-pub(super) fn literals(table: &Table, line: &[u8], file: &StatePath, number: u64) -> Result<Vec<String>> {
-    let stored = table.stored();
-    let fields = line.split(|b| *b == b'\t');
-    let literal = |(column, field): (&&super::value::Column, &[u8])| {
-        let name = column.name.escape_debug();
-        let wrong = || Error::input(file, number, format!("column `{name}`: not a value as the server prints it"));
-        column.literal(field).ok_or_else(wrong)
-    };
-    stored.iter().zip(fields).map(literal).collect()
+/// A value of a line in SQL, behind what is there.
+pub(super) fn push_literal(
+    column: &Column, field: &[u8], sql: &mut String, file: &StatePath, number: u64,
+) -> Result<()> {
+    let name = column.name.escape_debug();
+    let wrong = || Error::input(file, number, format!("column `{name}`: not a value as the server prints it"));
+    column.push_literal(field, sql).ok_or_else(wrong)
 }
 
 /// The columns of a line whose value is none of the labels of an ENUM.

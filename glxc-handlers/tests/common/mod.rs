@@ -1,3 +1,4 @@
 //! What the tests of the engines share.
 
+pub mod folder;
 pub mod postgres;

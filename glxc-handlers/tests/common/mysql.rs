@@ -42,7 +42,7 @@ pub fn shared() -> Option<&'static Server> {
 const KEEPER: &str = r#"
 mariadb-install-db --no-defaults --user=mysql --datadir="$1/data" --skip-test-db >"$1/log" 2>&1 || exit 1
 /usr/sbin/mariadbd --no-defaults --user=mysql --datadir="$1/data" --socket="$1/socket" --pid-file="$1/pid" \
-    --skip-networking --innodb-flush-log-at-trx-commit=0 --innodb-flush-method=nosync --innodb-buffer-pool-size=64M \
+    --skip-networking --innodb-flush-log-at-trx-commit=0 --innodb-flush-method=nosync --innodb-buffer-pool-size=64M --max-allowed-packet=256M \
     >>"$1/log" 2>&1 </dev/null &
 read -r _
 kill -KILL $!

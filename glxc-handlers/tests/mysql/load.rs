@@ -203,3 +203,14 @@ fn a_load_that_was_killed_is_finished_or_swept() {
         subject.must_push(Some(&next), &base);
     }
 }
+
+#[test]
+fn grants_on_routines_are_not_lost() {
+    let Some((subject, base)) = shop("granted") else { return };
+    subject.run("CREATE USER caller@localhost;\nGRANT EXECUTE ON PROCEDURE granted.clean TO caller@localhost");
+    let next = edited(&base, "schema/functions/taxed.sql", "x * 1.2", "x * 1.3");
+    let error = subject.declined(Some(&base), &next);
+    assert!(error.to_string().contains("the grants on its routine clean"), "{error}");
+    subject.run("REVOKE EXECUTE ON PROCEDURE granted.clean FROM caller@localhost");
+    subject.must_push(Some(&base), &next);
+}

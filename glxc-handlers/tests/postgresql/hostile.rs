@@ -7,8 +7,8 @@ use glxc_handlers::{
     ContentId, Entry, MemoryTree, Mode, Options, Result, Settings, StatePath, Tree, Value, postgresql,
 };
 
+use crate::common::folder::peak;
 use crate::harness::{chain, path, with_cx};
-use crate::memory::peak;
 
 const MIB: u64 = 1 << 20;
 /// With what the child is called: the name of a case.

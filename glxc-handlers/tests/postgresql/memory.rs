@@ -1,17 +1,13 @@
 //! How much memory it takes: each step is run by a child of its own, which tells its peak.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::hash::Hasher;
-use std::io::{BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-use glxc_handlers::{
-    Change, ContentId, Entry, Mode, Options, Recorded, Result, Settings, Sink, StatePath, Tree, Value, differences,
-    postgresql,
-};
+use glxc_handlers::{Change, Options, Recorded, Settings, Tree, Value, differences, postgresql};
 
+use crate::common::folder::{Folder, files, peak};
 use crate::common::postgres::{Cluster, shared};
 use crate::harness::{chain, path, with_cx};
 
@@ -102,12 +98,6 @@ fn run_child(cluster: &Cluster, step: &str, database: &str, base: &Path, next: &
     peak(&text)
 }
 
-/// The peak in KiB that a child told.
-pub fn peak(text: &str) -> u64 {
-    let peak = text.lines().find_map(|line| line.split_once("VmHWM:")?.1.trim().strip_suffix(" kB")?.parse().ok());
-    peak.unwrap_or_else(|| panic!("no peak in {text}"))
-}
-
 /// One step, in a process of its own. Does nothing where it is not called for one.
 #[test]
 fn child() {
@@ -138,67 +128,4 @@ fn child() {
     });
     done.unwrap_or_else(|error| panic!("{}", chain(&error)));
     println!("{}", fs::read_to_string("/proc/self/status").unwrap());
-}
-
-/// A state's files in a folder.
-#[derive(Debug)]
-struct Folder {
-    folder: PathBuf,
-    entries: Vec<Entry>,
-    open: Option<BufWriter<File>>,
-}
-
-fn files(folder: &Path) -> Vec<String> {
-    let output = Command::new("find").arg(folder).args(["-type", "f", "-printf", "%P\n"]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-}
-
-impl Folder {
-    fn create(folder: &Path) -> Self {
-        Folder { folder: folder.to_owned(), entries: Vec::new(), open: None }
-    }
-
-    fn open(folder: &Path) -> Self {
-        let id = |name: &str| {
-            let (mut file, mut chunk) = (File::open(folder.join(name)).unwrap(), vec![0; 1 << 16]);
-            let mut hash = std::hash::DefaultHasher::new();
-            while let length @ 1.. = file.read(&mut chunk).unwrap() {
-                hash.write(&chunk[..length]);
-            }
-            ContentId::new(hash.finish().to_be_bytes())
-        };
-        let entry = |name: &String| Entry { path: path(name), mode: Mode::File, id: id(name) };
-        let mut entries: Vec<Entry> = files(folder).iter().map(entry).collect();
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
-        Folder { entries, ..Folder::create(folder) }
-    }
-}
-
-impl Tree for Folder {
-    fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-    fn open(&self, path: &StatePath) -> Result<Box<dyn Read + '_>> {
-        Ok(Box::new(File::open(self.folder.join(path.as_str().unwrap())).unwrap()))
-    }
-}
-
-impl Sink for Folder {
-    fn begin(&mut self, path: &StatePath, _: Mode) -> Result<()> {
-        let file = self.folder.join(path.as_str().unwrap());
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        self.open = Some(BufWriter::new(File::create(file).unwrap()));
-        Ok(())
-    }
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.open.as_mut().unwrap().write_all(bytes).unwrap();
-        Ok(())
-    }
-    fn end(&mut self) -> Result<()> {
-        self.open.take().unwrap().flush().unwrap();
-        Ok(())
-    }
-    fn keep(&mut self, path: &StatePath) -> Result<()> {
-        panic!("{path}: nothing is kept here");
-    }
 }
