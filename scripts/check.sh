@@ -11,6 +11,7 @@ SETS=(
     "-p glxc-handlers --no-default-features"
     "-p glxc-handlers"
     "-p glxc-handlers --features postgresql"
+    "-p glxc-handlers --features mysql"
     "-p glxc-sysconf"
     "-p glxc-lxc"
     "-p glxc-transport"
@@ -27,7 +28,7 @@ for set in "${SETS[@]}"; do
 done
 
 echo "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --features glxc-handlers/postgresql,glxc-bin/keeper,glxc-bin/guest
+RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --features glxc-handlers/postgresql,glxc-handlers/mysql,glxc-bin/keeper,glxc-bin/guest
 
 # A light set of features brings no database client, and only the keeper brings liblxc.
 brings_no() {
@@ -39,7 +40,7 @@ brings_no() {
     fi
 }
 echo "dependencies"
-clients="postgres|tokio-postgres|tokio|mysql|mongodb"
+clients="postgres|tokio-postgres|tokio|mysql|mysql_common|mongodb"
 brings_no "$clients|lxc-sys|glxc-lxc" -p glxc-handlers
 brings_no "$clients|lxc-sys|glxc-lxc|glxc-sysconf" -p glxc-transport
 brings_no "$clients|lxc-sys|glxc-lxc|glxc-handlers|glxc-transport" -p glxc-sysconf
@@ -54,4 +55,5 @@ brings() {
     grep -q "^$crate " <<<"$(cargo tree --quiet --edges normal --prefix none "$@")" || fail "cargo tree $* lacks $crate"
 }
 brings tokio-postgres -p glxc-handlers --features postgresql
+brings mysql -p glxc-handlers --features mysql
 brings lxc-sys -p glxc-bin --no-default-features --features keeper

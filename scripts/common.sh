@@ -81,9 +81,10 @@ build_failpoints() {
     FAILPOINTS=$prefix/bin/glxc
 }
 
-# Where an unpacked Debian SUITE with the server of PostgreSQL VERSION is.
+# Where an unpacked Debian SUITE with the server of PostgreSQL VERSION is. Its user reaches sockets there, so no folder above may
+# be closed, as the one of a checkout may be.
 postgresql_root() {
-    echo "$TARGET/roots/postgresql-$1-$2"
+    echo "/var/cache/glxc-tests/postgresql-$1-$2"
 }
 
 # Makes such a system where it is missing or older than a month. The newest suites move, and at times can not be installed:

@@ -8,7 +8,7 @@ START=$SECONDS
 
 step "packages"
 # shellcheck disable=SC2086
-need_packages $BUILD_PACKAGES $HOST_PACKAGES postgresql postgresql-contrib curl strace util-linux
+need_packages $BUILD_PACKAGES $HOST_PACKAGES postgresql postgresql-contrib mariadb-server curl strace util-linux
 need_postgresql_root 17 trixie
 need_postgresql_root 18 forky
 
@@ -46,6 +46,7 @@ on_postgresql() {
 }
 on_postgresql 17 trixie --skip hostile:: --skip memory:: --skip pairs::
 on_postgresql 18 forky --skip hostile:: --skip memory::
+run_tests -p glxc-handlers --features mysql --test mysql
 run_tests -p glxc-sysconf
 run_tests -p glxc-transport
 run_tests -p glxc-lxc
