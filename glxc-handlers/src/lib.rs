@@ -19,6 +19,8 @@
 
 pub mod conformance;
 mod cx;
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+mod engine;
 mod error;
 pub mod failpoint;
 #[cfg(feature = "files")]

@@ -131,12 +131,8 @@ pub(super) fn write_rows(session: &mut Session, table: &Table, sink: &mut dyn Si
             header.push_key(&bytes, &mut key).map_err(Error::engine(context.clone()))?;
             sorter.push(&Line { bytes: &bytes, key: &key, file: &folder, number })
         })?;
-        let mut rows = sorter.finish()?;
         let mut writer = Writer::new(sink, folder.clone(), &header, Limits::default())?;
-        while let Some(line) = rows.current() {
-            writer.line(line.bytes)?;
-            rows.advance()?;
-        }
+        sorter.finish()?.write(&mut writer)?;
         writer.finish()?;
     }
     cx.progress.end();

@@ -1,15 +1,14 @@
 //! Connections to the server: with which settings, and its errors in its own words.
 
 use std::fmt;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder, Value};
 
 use super::settings::Target;
 use super::sql::{ident, literal};
-use crate::{Cx, Error, Result};
+use crate::{Cx, Error, Result, engine};
 
 /// A row as the server sends it: text, or the bytes of what is not text. `None` is NULL.
 pub(super) type Row = Vec<Option<Vec<u8>>>;
@@ -352,22 +351,7 @@ fn require_version(version: &str) -> Result<()> {
 
 /// Waits until the server answers, until the deadline.
 pub(super) fn wait(target: &Target, cx: &Cx<'_>) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        let error = match Session::connect(target) {
-            Ok(_) => return Ok(()),
-            Err(error) if is_starting(&error) => error,
-            Err(error) => return Err(error),
-        };
-        match cx.check() {
-            Err(Error::Timeout { .. }) => {
-                let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                return Err(Error::Timeout { what: format!("MariaDB ({cause})"), after: start.elapsed() });
-            }
-            other => other?,
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
+    engine::wait("MariaDB", || Session::connect(target).map(drop), is_starting, cx)
 }
 
 /// Whether a failed connection may succeed a little later: no answer at all, or too many connections.

@@ -7,6 +7,7 @@
 
 use super::session::Row;
 use super::sql::ident;
+use crate::engine;
 use crate::rows::Comparator;
 
 /// How the values of a column are read and written.
@@ -243,18 +244,7 @@ pub(super) fn escape(text: &str) -> String {
 
 /// The text of a value, where it is not NULL and holds only escapes that [`escape`] gives.
 pub(super) fn unescape(value: &[u8]) -> Option<String> {
-    let mut text = Vec::with_capacity(value.len());
-    let mut bytes = value.iter();
-    while let Some(&byte) = bytes.next() {
-        text.push(match byte {
-            b'\\' => {
-                let letter = bytes.next()?;
-                ESCAPES.iter().find(|(l, _)| l == letter)?.1
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(text).ok()
+    engine::unescape(value, &ESCAPES)
 }
 
 /// A text as a constant. What is escaped in a file is escaped in SQL alike. `None` for any other escape.

@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use super::session::{Session, failed, failed_io};
-use crate::{Cx, Error, Result};
+use crate::{Cx, Error, Result, engine};
 
 /// Rows travel in blocks of about this size. A block never ends within a row.
 const BLOCK: usize = 256 << 10;
@@ -101,18 +101,7 @@ pub(super) fn escape(text: &str) -> String {
 
 /// The text of a value, where it is not NULL and holds only escapes that [`escape`] gives.
 pub(super) fn unescape(value: &[u8]) -> Option<String> {
-    let mut text = Vec::with_capacity(value.len());
-    let mut bytes = value.iter();
-    while let Some(&byte) = bytes.next() {
-        text.push(match byte {
-            b'\\' => {
-                let letter = bytes.next()?;
-                ESCAPES.iter().find(|(l, _)| l == letter)?.1
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(text).ok()
+    engine::unescape(value, &ESCAPES)
 }
 
 #[cfg(test)]

@@ -79,12 +79,8 @@ fn write_rows(
             header.push_key(bytes, &mut key).map_err(Error::engine(context.clone()))?;
             sorter.push(&Line { bytes, key: &key, file: &folder, number })
         })?;
-        let mut rows = sorter.finish()?;
         let mut writer = Writer::new(sink, folder.clone(), &header, Limits::default())?;
-        while let Some(line) = rows.current() {
-            writer.line(line.bytes)?;
-            rows.advance()?;
-        }
+        sorter.finish()?.write(&mut writer)?;
         writer.finish()?;
     }
     cx.progress.end();

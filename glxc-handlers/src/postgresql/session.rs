@@ -17,7 +17,7 @@ use rustix::thread::set_thread_res_uid;
 
 use super::settings::{Server, Target};
 use super::sql::{ident, literal};
-use crate::{Cx, Error, Result};
+use crate::{Cx, Error, Result, engine};
 
 /// Databases that every server has, for what concerns no database of ours.
 const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
@@ -401,22 +401,7 @@ impl Drop for Watch {
 
 /// Waits until the server answers, until the deadline.
 pub(super) fn wait(target: &Target, cx: &Cx<'_>) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        let error = match Session::maintenance(target, "glxc:ready") {
-            Ok(_) => return Ok(()),
-            Err(error) if is_starting(&error) => error,
-            Err(error) => return Err(error),
-        };
-        match cx.check() {
-            Err(Error::Timeout { .. }) => {
-                let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                return Err(Error::Timeout { what: format!("PostgreSQL ({cause})"), after: start.elapsed() });
-            }
-            other => other?,
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
+    engine::wait("PostgreSQL", || Session::maintenance(target, "glxc:ready").map(drop), is_starting, cx)
 }
 
 /// Whether a failed connection may succeed a little later.

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::PathBuf;
 
-use super::{Limits, Line, Place, Reader};
+use super::{Limits, Line, Place, Reader, Writer};
 use crate::{Cx, Error, Result, StatePath};
 
 /// How many runs are merged at a time, where their rows are small.
@@ -103,6 +103,18 @@ pub struct Sorted {
 }
 
 impl Sorted {
+    /// Writes all rows.
+    ///
+    /// # Errors
+    /// As for [`Sorted::advance`] and [`Writer::line`].
+    pub fn write(mut self, writer: &mut Writer<'_>) -> Result<()> {
+        while let Some(line) = self.current() {
+            writer.line(line.bytes)?;
+            self.advance()?;
+        }
+        Ok(())
+    }
+
     /// The current row; `None` behind the last.
     pub fn current(&self) -> Option<Line<'_>> {
         let Row { key, line, file, number } = &self.row;

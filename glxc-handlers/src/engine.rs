@@ -1,0 +1,44 @@
+//! What the handlers of databases have in common.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::{Cx, Error, Result};
+
+/// Waits until a server answers, until the deadline. `connect` tries to; `is_starting` tells whether a failure may be over a
+/// little later.
+pub(crate) fn wait(
+    name: &str, mut connect: impl FnMut() -> Result<()>, is_starting: impl Fn(&Error) -> bool, cx: &Cx<'_>,
+) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let error = match connect() {
+            Err(error) if is_starting(&error) => error,
+            other => return other,
+        };
+        match cx.check() {
+            Err(Error::Timeout { .. }) => {
+                let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                return Err(Error::Timeout { what: format!("{name} ({cause})"), after: start.elapsed() });
+            }
+            other => other?,
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// The text of a value, where it is not NULL and holds only these escapes: the letter behind a backslash, and the byte.
+pub(crate) fn unescape(value: &[u8], escapes: &[(u8, u8)]) -> Option<String> {
+    let mut text = Vec::with_capacity(value.len());
+    let mut bytes = value.iter();
+    while let Some(&byte) = bytes.next() {
+        text.push(match byte {
+            b'\\' => {
+                let letter = bytes.next()?;
+                escapes.iter().find(|(l, _)| l == letter)?.1
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(text).ok()
+}
