@@ -119,7 +119,7 @@ mutant "the programs before the push put back" $T/push.rs '(decided || !part.is_
 mutant "the journal is durable" $T/journal.rs 'write_all(&line).and_then(|()| self.file.sync_data())' 'write_all(&line)' "transport durable"
 mutant "the journal decides" $T/push.rs '&& let Err(error) = journal.add(&Step::Decided)' \
     '&& let Err(error) = Ok::<(), Error>(())' "transport states" together
-mutant "what is live belongs to one state" $T/push.rs '        self.check_claims(new, &config)?;' '' "transport states"
+mutant "what is live belongs to one state" $T/check.rs '        self.check_claims(new, &config)?;' '' "transport states"
 mutant "fingerprints end with a push" $T/push.rs '            self.forget_fingerprints(&main)?;' '' "transport states"
 mutant "a fingerprint is for its commit only" $T/export.rs 'remembered.unchanged == Some(now)' \
     'remembered.unchanged.is_some_and(|was| was.fingerprint == now.fingerprint)' "transport states"

@@ -2,12 +2,9 @@
 #![cfg(feature = "mysql")]
 #![allow(missing_docs, clippy::print_stderr, clippy::print_stdout, dead_code)]
 
-#[path = "common/folder.rs"]
-mod folder;
+mod common;
 #[path = "mysql/harness.rs"]
 mod harness;
-#[path = "common/mysql.rs"]
-mod server;
 
 #[path = "mysql/conformance.rs"]
 mod conformance;

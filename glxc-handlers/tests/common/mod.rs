@@ -1,4 +1,9 @@
 //! What the tests of the engines share.
 
 pub mod folder;
+pub mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "postgresql")]
 pub mod postgres;
+pub mod states;

@@ -1,6 +1,6 @@
 //! The schema of PostgreSQL databases, against a real server.
 #![cfg(feature = "postgresql")]
-#![allow(missing_docs, clippy::print_stderr, dead_code)]
+#![allow(missing_docs, clippy::print_stderr, clippy::print_stdout, dead_code)]
 
 #[path = "../data/changes.rs"]
 mod cases;
