@@ -47,8 +47,10 @@ fn nothing_live_is_lost() {
 
 /// While something writes all the time, nothing is removed.
 fn what_never_settles_stays(world: &World) {
-    let writer = "until [ -e /root/stop ]; do date +%N > /srv/uploads/clock.txt; sleep 0.02; done";
-    world.exec(&format!("setsid sh -c '{writer}' > /dev/null 2>&1 &")).accepted();
+    // It only grows: a file that is written anew is empty for a moment, and two such moments look alike.
+    let writer = "until [ -e /root/stop ]; do echo tick >> /srv/uploads/clock.txt; sleep 0.02; done";
+    let begun = "until [ -s /srv/uploads/clock.txt ]; do sleep 0.02; done";
+    world.exec(&format!("setsid sh -c '{writer}' > /dev/null 2>&1 & {begun}")).accepted();
     let said = world.glxc(&["destroy", &world.name]);
     assert!(said.stderr.contains("nothing was removed"), "{}", said.stderr);
     said.declined("stop what writes there");
