@@ -201,6 +201,10 @@ impl Kills {
             killed += 1;
             if killed % 100 == 0 {
                 self.assert_nothing_left();
+                #[allow(clippy::print_stdout)] // hours pass in a soak
+                {
+                    println!("{}: {killed} of {count} kills", self.world.name);
+                }
             }
         }
         self.push().accepted();
