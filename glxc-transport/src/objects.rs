@@ -5,6 +5,7 @@ use std::process::{Child, ChildStdin, ChildStdout};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use glxc_handlers::StatePath;
+use rustix::pipe::fcntl_setpipe_size;
 
 use crate::{Error, Git, ObjectId, Result};
 
@@ -16,6 +17,10 @@ const KEPT: usize = 4;
 
 /// So much is read to its end where nobody wants it, in bytes; a process with more to say is ended instead.
 const DRAINED: u64 = 64 << 10;
+
+/// The size of the pipe from git, which is what any user may have, and how much is read of it at a time, in bytes.
+const PIPE: usize = 1 << 20;
+const BUFFER: usize = 64 << 10;
 
 /// No name in a tree is longer; a longer one is not read into memory.
 const LONGEST_NAME: u64 = 64 << 10;
@@ -139,7 +144,11 @@ impl CatFile {
     fn start(git: &Git) -> Result<Self> {
         let mut child = git.spawn(&["cat-file", "--batch"])?;
         match (child.stdin.take(), child.stdout.take()) {
-            (Some(requests), Some(answers)) => Ok(CatFile { child, requests, answers: BufReader::new(answers) }),
+            (Some(requests), Some(answers)) => {
+                // With a small pipe the two take turns. Who may have no larger one has a slower one.
+                let _ = fcntl_setpipe_size(&answers, PIPE);
+                Ok(CatFile { child, requests, answers: BufReader::with_capacity(BUFFER, answers) })
+            }
             _ => Err(Error::Protocol("cat-file has no pipes".into())),
         }
     }

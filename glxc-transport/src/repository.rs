@@ -34,6 +34,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("core.bigFileThreshold", "16m"),
     ("core.compression", "1"),
     ("core.fsync", "committed,loose-object"),
+    // What a push changes little of arrives as a difference, and git writes what it differs from once more beside it:
+    // as it is, which takes a third of the time and some disk until packs are packed together.
+    ("core.looseCompression", "0"),
     ("fastimport.unpackLimit", "0"),
     ("gc.auto", "0"),
     ("receive.advertisePushOptions", "true"),
@@ -47,6 +50,9 @@ const SETTINGS: &[(&str, &str)] = &[
 
 /// With more packs than this they are packed together.
 const MANY_PACKS: usize = 40;
+
+/// So many bytes may packs have beside the largest, however small that is.
+const SPARE_PACKS: u64 = 256 << 20;
 
 /// How long an operation waits.
 #[derive(Clone, Copy, Debug)]
@@ -394,8 +400,8 @@ impl StateRepository {
         Ok(flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(file))
     }
 
-    /// Packs many packs into one, for a bounded time, beside whatever else goes on. Does nothing where there are few, or
-    /// somebody does it already.
+    /// Packs many packs into one, for a bounded time, beside whatever else goes on. Does nothing where there are few and they
+    /// are small, or somebody does it already.
     ///
     /// # Errors
     /// [`Error::Io`]. A git that fails says so on standard error; the packs stay as they are then.
@@ -403,7 +409,9 @@ impl StateRepository {
         let folder = self.git.dir().join("objects/pack");
         let files = fs::read_dir(&folder).map_err(Error::io("list", &folder))?.flatten();
         let packs = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "pack"));
-        if packs.count() <= MANY_PACKS {
+        // One that is gone meanwhile was packed by somebody else.
+        let sizes: Vec<u64> = packs.filter_map(|pack| Some(pack.metadata().ok()?.len())).collect();
+        if !too_many(&sizes) {
             return Ok(());
         }
         let Some(lock) = self.lock_packs()? else { return Ok(()) };
@@ -430,6 +438,13 @@ impl StateRepository {
     pub(crate) fn note(&self, text: &str) {
         self.parts.progress.note(text);
     }
+}
+
+/// Whether packs of these sizes are worth packing together.
+fn too_many(sizes: &[u64]) -> bool {
+    let largest = sizes.iter().copied().max().unwrap_or(0);
+    let spare = sizes.iter().sum::<u64>() - largest;
+    sizes.len() > MANY_PACKS || spare > largest.max(SPARE_PACKS)
 }
 
 impl Operation {
@@ -645,6 +660,14 @@ mod tests {
         let size = fs::metadata(&packs[0]).unwrap().len();
         assert!(size < 3 * text.len() as u64, "{size} bytes for {fewest} versions of {} bytes", text.len());
         git.output(&["fsck", "--strict"]).unwrap();
+    }
+
+    #[test]
+    fn packs_are_packed_together_where_they_are_many_or_large() {
+        let few = [SPARE_PACKS / 4; 5];
+        assert!(!too_many(&[]) && !too_many(&few) && !too_many(&[1; MANY_PACKS]));
+        assert!(too_many(&[SPARE_PACKS / 4; 6]) && too_many(&[1; MANY_PACKS + 1]));
+        assert!(!too_many(&[4 * SPARE_PACKS, 4 * SPARE_PACKS]) && too_many(&[4 * SPARE_PACKS, 4 * SPARE_PACKS, 1]));
     }
 
     #[test]

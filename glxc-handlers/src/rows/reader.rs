@@ -7,6 +7,9 @@ use crate::{Entry, Error, Mode, Result, StatePath, Tree};
 
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 
+/// How much is read of a part at a time, in bytes.
+const BUFFER: usize = 64 << 10;
+
 /// Reads the rows of all parts of one table, part after part, in the order in which they stand there.
 #[derive(Debug)]
 pub struct Reader<'t> {
@@ -131,7 +134,8 @@ impl<'t> Reader<'t> {
     fn open_next(&mut self) -> Result<()> {
         self.part = None;
         let Some(entry) = self.rest.pop() else { return Ok(()) };
-        let mut part = Part { input: BufReader::new(self.tree.open(&entry.path)?), file: &entry.path, number: 0 };
+        let input = BufReader::with_capacity(BUFFER, self.tree.open(&entry.path)?);
+        let mut part = Part { input, file: &entry.path, number: 0 };
         part.read_line(&mut self.line, self.limits.line.min(header::LONGEST))?;
         let bad = |bad: BadRow| Error::input(&entry.path, 1, bad.0);
         if self.line.starts_with(LFS) {
