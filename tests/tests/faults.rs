@@ -97,7 +97,7 @@ impl Kind {
             }
             Kind::Lock => {
                 "run (PGAPPNAME=holder runuser -u postgres -- psql -Xq -d app \
-                 -c 'BEGIN; LOCK TABLE item; SELECT pg_sleep(60)' > /dev/null 2>&1 < /dev/null &); \
+                 -c 'BEGIN; LOCK TABLE item; SELECT pg_sleep(600)' > /dev/null 2>&1 < /dev/null &); \
                  until runuser -u postgres -- psql -XAtqc \
                      'SELECT 1 FROM pg_stat_activity WHERE application_name = $$holder$$ AND query > $$$$' | grep -q 1; \
                  do sleep 0.05; done; sleep 0.1"
@@ -302,7 +302,7 @@ impl Faults {
         let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'holder'";
         // A push that replaces the database ends its sessions.
         let ended = self.world.psql("postgres", end).accepted();
-        assert!(ended == "1\n" || context.starts_with("load"), "{context}: nobody locked the table");
+        assert!(ended == "1\n" || context.starts_with("load"), "{context}: {ended} who locked the table");
     }
 
     fn wait_for(&self, hit: usize, context: &str) {

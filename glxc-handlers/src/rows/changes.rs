@@ -181,16 +181,25 @@ impl Changes {
     }
 }
 
-/// Sorts the rows of two sides, without most of those that both have: where the parts of one name have the same row at the
-/// same place in their order, it differs in nothing, and is not kept. So a few changes in large parts take little memory.
+/// Sorts the rows of two sides, without most of those that both have; see [`walk`].
 fn differing(
     old: &mut Reader<'_>, new: &mut Reader<'_>, alike: bool, limits: Limits, cx: &Cx<'_>,
 ) -> Result<(Sorted, Sorted)> {
-    let sorter = |reader: &Reader<'_>| {
-        let keyed = reader.header().is_some_and(|header| !header.key.is_empty());
-        Sorter::new(keyed, limits, cx)
-    };
+    let sorter = |reader: &Reader<'_>| Sorter::new(reader.is_keyed(), limits, cx);
     let (mut gone, mut come) = (sorter(old), sorter(new));
+    walk(old, new, alike, cx, &mut |row| gone.push(row), &mut |row| come.push(row))?;
+    Ok((gone.finish()?, come.finish()?))
+}
+
+/// What is done with a row.
+type Visit<'v> = &'v mut dyn FnMut(&Line<'_>) -> Result<()>;
+
+/// Goes through the rows of two sides, without most of those that both have: where the parts of one name have the same row at
+/// the same place in their order, it differs in nothing, and is not even parsed. So a few changes in large parts take little
+/// time and memory.
+pub(super) fn walk(
+    old: &mut Reader<'_>, new: &mut Reader<'_>, alike: bool, cx: &Cx<'_>, gone: Visit<'_>, come: Visit<'_>,
+) -> Result<()> {
     old.advance()?;
     new.advance()?;
     for count in 1u64.. {
@@ -199,6 +208,7 @@ fn differing(
         }
         let same = |old: Line<'_>, new: Line<'_>| old.bytes == new.bytes && old.file == new.file;
         if alike && old.current().zip(new.current()).is_some_and(|(old, new)| same(old, new)) {
+            old.skip_alike(new)?;
             old.advance()?;
             new.advance()?;
             continue;
@@ -212,15 +222,15 @@ fn differing(
             (Some(old), Some(new)) => (old.file, old.key, old.bytes).cmp(&(new.file, new.key, new.bytes)),
         };
         if order != Ordering::Greater {
-            old.current().map_or(Ok(()), |row| gone.push(&row))?;
+            old.current().map_or(Ok(()), |row| gone(&row))?;
             old.advance()?;
         }
         if order != Ordering::Less {
-            new.current().map_or(Ok(()), |row| come.push(&row))?;
+            new.current().map_or(Ok(()), |row| come(&row))?;
             new.advance()?;
         }
     }
-    Ok((gone.finish()?, come.finish()?))
+    Ok(())
 }
 
 impl Side {

@@ -1,7 +1,7 @@
 //! Checks a whole table.
 
-use super::changes::unmatched;
-use super::{Header, Limits, Reader, sorted};
+use super::changes::{unmatched, walk};
+use super::{Header, Limits, Reader, Sorted, Sorter, sorted};
 use crate::{Cx, Entry, Error, Result, StatePath, Tree};
 
 /// Reads a whole table and checks every line, and that no key is there twice. The header and the number of rows.
@@ -18,22 +18,60 @@ pub fn check(tree: &dyn Tree, folder: &StatePath, limits: Limits, cx: &Cx<'_>) -
     Ok((header.ok_or_else(missing)?, rows))
 }
 
-/// The same of the parts of next that base, which was checked, does not have. Of the others only a first line is read.
+/// The same of what base, which was checked, does not have. Of parts that it has only a first line is read, and where a part
+/// of next has the rows of the one of that name in base, those are not checked again.
 ///
-/// A key of such a part that is there again in one of the others is not found: base does not have it in a part that
-/// differs, so [`super::Changes`] tells it as added, and who adds a row that is live already calls [`check`].
+/// A key that is there again in what base has is not found: [`super::Changes`] tells such a row as added, and who adds a row
+/// that is live already calls [`check`].
 ///
 /// # Errors
 /// As for [`check`].
 pub fn check_changed(base: &dyn Tree, next: &dyn Tree, folder: &StatePath, limits: Limits, cx: &Cx<'_>) -> Result<()> {
     let (before, after) = (base.within(folder), next.within(folder));
     let changed = unmatched(after, before);
+    let gone = unmatched(before, after);
+    if !gone.is_empty() && !changed.is_empty() && check_rows(base, &gone, next, &changed, limits, cx)? {
+        return Ok(());
+    }
     let is_known = |entry: &&Entry| changed.binary_search_by(|other| other.path.cmp(&entry.path)).is_err();
     if let (Some(known), false) = (after.iter().find(is_known), changed.is_empty()) {
         let parts: Vec<&Entry> = [known].into_iter().chain(changed).collect();
         return check_parts(next, &parts, 1, limits, cx).map(drop);
     }
     check_parts(next, &changed, 0, limits, cx).map(drop)
+}
+
+/// Checks the rows of changed parts that differ from those of base. `false` where the columns differ, so that every row does.
+fn check_rows(
+    base: &dyn Tree, gone: &[&Entry], next: &dyn Tree, changed: &[&Entry], limits: Limits, cx: &Cx<'_>,
+) -> Result<bool> {
+    let open = || -> Result<(Reader<'_>, Reader<'_>)> {
+        Ok((Reader::of(base, gone.to_vec(), limits)?, Reader::of(next, changed.to_vec(), limits)?))
+    };
+    let (mut old, mut new) = open()?;
+    if old.header() != new.header() {
+        return Ok(false);
+    }
+    let mut ranges = Ranges { room: limits.memory, ..Ranges::default() };
+    walk(&mut old, &mut new, true, cx, &mut |_| Ok(()), &mut |row| {
+        ranges.add(row.file, row.key);
+        Ok(())
+    })?;
+    if new.is_keyed() && !ranges.disjoint() {
+        let (mut old, mut new) = open()?;
+        let mut rows = Sorter::new(true, limits, cx);
+        walk(&mut old, &mut new, true, cx, &mut |_| Ok(()), &mut |row| rows.push(row))?;
+        find_twice(rows.finish()?)?;
+    }
+    Ok(true)
+}
+
+/// Goes through all rows; a key that is there twice is an error.
+fn find_twice(mut rows: Sorted) -> Result<()> {
+    while rows.current().is_some() {
+        rows.advance()?;
+    }
+    Ok(())
 }
 
 /// Checks parts of one table. Of the first `known` ones only the first line is read. The header, where there is one, and the
@@ -57,12 +95,8 @@ fn check_parts(
             cx.check()?;
         }
     }
-    let keyed = header.as_ref().is_some_and(|header| !header.key.is_empty());
-    if keyed && !ranges.disjoint() {
-        let mut rows = sorted(open()?, limits, cx)?;
-        while rows.current().is_some() {
-            rows.advance()?;
-        }
+    if reader.is_keyed() && !ranges.disjoint() {
+        find_twice(sorted(open()?, limits, cx)?)?;
     }
     Ok((header, rows))
 }

@@ -87,6 +87,11 @@ impl<'t> Reader<'t> {
         self.header.as_ref()
     }
 
+    /// Whether the rows have a key.
+    pub(super) fn is_keyed(&self) -> bool {
+        self.header.as_ref().is_some_and(|header| !header.key.is_empty())
+    }
+
     /// The next row. What it gives must be let go before the one after.
     ///
     /// # Errors
@@ -108,6 +113,23 @@ impl<'t> Reader<'t> {
             self.open_next()?;
         }
         Ok(())
+    }
+
+    /// Leaves out what both sides have at the same place of parts of one name, in whole lines behind the current ones, which
+    /// are alike.
+    pub(super) fn skip_alike(&mut self, other: &mut Reader<'_>) -> Result<()> {
+        let (Some(one), Some(two)) = (&mut self.part, &mut other.part) else { return Ok(()) };
+        if one.file != two.file {
+            return Ok(());
+        }
+        loop {
+            let (ours, theirs) = (one.fill()?, two.fill()?);
+            let common = common_prefix(ours, theirs);
+            let Some(last) = ours[..common].iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
+            let lines = ours[..=last].iter().filter(|byte| **byte == b'\n').count() as u64;
+            one.leave_out(last + 1, lines);
+            two.leave_out(last + 1, lines);
+        }
     }
 
     /// Checks the current line, and makes its key.
@@ -165,7 +187,24 @@ impl<'t> Reader<'t> {
     }
 }
 
+/// How many bytes both begin with.
+fn common_prefix(one: &[u8], two: &[u8]) -> usize {
+    const STEP: usize = 256;
+    let steps = one.chunks_exact(STEP).zip(two.chunks_exact(STEP)).take_while(|(a, b)| a == b).count() * STEP;
+    steps + one[steps..].iter().zip(&two[steps..]).take_while(|(a, b)| a == b).count()
+}
+
 impl Part<'_> {
+    /// What is read and not used yet; nothing at the end.
+    fn fill(&mut self) -> Result<&[u8]> {
+        self.input.fill_buf().map_err(Error::carrier(format!("read {}", self.file)))
+    }
+
+    fn leave_out(&mut self, bytes: usize, lines: u64) {
+        self.input.consume(bytes);
+        self.number += lines;
+    }
+
     /// Reads a line without its newline, which the last one need not have. Whether there was one.
     fn read_line(&mut self, line: &mut Vec<u8>, limit: u64) -> Result<bool> {
         line.clear();

@@ -144,8 +144,7 @@ impl Sorted {
 /// # Errors
 /// Those of the reader and of [`Sorter`], and those of [`Cx::check`].
 pub fn sorted(mut reader: Reader<'_>, limits: Limits, cx: &Cx<'_>) -> Result<Sorted> {
-    let keyed = reader.header().is_some_and(|header| !header.key.is_empty());
-    let mut sorter = Sorter::new(keyed, limits, cx);
+    let mut sorter = Sorter::new(reader.is_keyed(), limits, cx);
     while let Some(line) = reader.next()? {
         sorter.push(&line)?;
         if line.number % 1024 == 0 {
