@@ -25,6 +25,7 @@ mod error;
 pub mod failpoint;
 #[cfg(feature = "files")]
 pub mod files;
+pub mod folder;
 mod handler;
 mod memory;
 #[cfg(feature = "mysql")]

@@ -14,6 +14,8 @@ mod conformance;
 mod differential;
 #[path = "postgresql/export.rs"]
 mod export;
+#[path = "postgresql/folder.rs"]
+mod folder;
 #[path = "postgresql/hostile.rs"]
 mod hostile;
 #[path = "postgresql/in_place.rs"]
