@@ -134,6 +134,16 @@ pub fn error(error: &dyn std::error::Error) {
     }
 }
 
+/// A text that was asked for.
+pub fn text(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// What to do about it.
+pub fn hint(text: &str) {
+    line(&format!("hint: {text}"));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@
 //! }
 //! ```
 
+mod folder;
 mod messages;
 mod setup;
 mod shell;
@@ -96,9 +97,10 @@ fn run(program: &Path, arguments: &[OsString], registry: Registry) -> Result<Exi
         (_, ["bundle"]) => bundle(&open(registry)?),
         (_, ["bound", ..]) => bound(&arguments[1..]),
         (_, ["shell", terminal]) => shell::shell(terminal),
+        (_, [command @ ("dump" | "load"), ..]) => folder::run(command, &arguments[1..], &registry),
         (_, ["version"]) => done(writeln!(stdout(), "glxc {}", env!("CARGO_PKG_VERSION"))?),
         _ => Err(
-            "usage: glxc git-remote-command upload-pack|receive-pack, recover, main, config, export, bundle, version"
+            "usage: glxc dump, load, git-remote-command upload-pack|receive-pack, recover, main, config, export, bundle, version"
                 .into(),
         ),
     }
