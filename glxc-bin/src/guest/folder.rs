@@ -51,7 +51,7 @@ pub(super) fn run(command: &str, arguments: &[OsString], registry: &Registry) ->
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, cancel.flag())?;
     }
-    let control = Control { progress: &progress, cancel: Some(&cancel) };
+    let control = Control { progress: &progress, cancel: Some(&cancel), ..Control::default() };
     let replace: Vec<&str> = asked.replace.iter().map(String::as_str).collect();
     let done = match command {
         "dump" => folder.dump(&control),

@@ -7,7 +7,9 @@ use crate::{
 
 use super::journal::{self, Journal, Phase};
 use super::tree::copy;
-use super::{Changed, Control, Done, Folder, FolderError, FolderSink, FolderTree, Places, Result, State, random_op};
+use super::{
+    Changed, Control, Done, Folder, FolderError, FolderSink, FolderTree, Places, Result, State, random_op, wait,
+};
 
 /// A state that takes part in a load.
 struct Part<'a> {
@@ -123,7 +125,7 @@ impl Folder {
         check_modes(state, &here)?;
         let (places, never) = (self.places(state)?, Cancel::new());
         let cx = places.cx(control, &never);
-        self.wait(state, &cx)?;
+        wait(state, control, &cx)?;
         let base = known.map(|known| known.tree).filter(|_| !asked);
         let keep = base.is_none() && self.may_replace(state, asked, &cx)?;
         // What is compared and applied must not change any more, whoever edits the files meanwhile.
@@ -295,7 +297,7 @@ impl Folder {
     ) -> Result<bool> {
         let never = Cancel::new();
         let cx = part.places.cx(&Control { cancel: None, ..*control }, &never);
-        self.wait(part.state, &cx)?;
+        wait(part.state, control, &cx)?;
         let changed = part.changed(op);
         let recovered = part.state.handler.recover(&changed.get(), record, decision, &cx);
         match recovered.map_err(FolderError::state(part.name(), "settle an interrupted load"))? {

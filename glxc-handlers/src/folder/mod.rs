@@ -62,9 +62,6 @@ pub use tree::{FolderSink, FolderTree};
 
 type Result<T, E = FolderError> = std::result::Result<T, E>;
 
-/// How long an engine may take to answer.
-const READY: Duration = Duration::from_secs(120);
-
 /// A state with its handler.
 #[derive(Debug)]
 pub struct State {
@@ -105,25 +102,27 @@ impl State {
     }
 }
 
-/// Who is told, and how to stop.
+/// Who is told, how to stop, and how long to wait.
 #[derive(Clone, Copy)]
 pub struct Control<'a> {
     /// Who is told.
     pub progress: &'a dyn Progress,
     /// Stops what has not been decided yet; without one nothing does.
     pub cancel: Option<&'a Cancel>,
+    /// For an engine to answer.
+    pub wait: Duration,
 }
 
 impl Default for Control<'_> {
-    /// Tells nobody, and does not stop.
+    /// Tells nobody, does not stop, and waits two minutes.
     fn default() -> Self {
-        Control { progress: &Silent, cancel: None }
+        Control { progress: &Silent, cancel: None, wait: Duration::from_secs(120) }
     }
 }
 
 impl std::fmt::Debug for Control<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Control").field("cancel", &self.cancel).finish_non_exhaustive()
+        f.debug_struct("Control").field("cancel", &self.cancel).field("wait", &self.wait).finish_non_exhaustive()
     }
 }
 
@@ -213,7 +212,7 @@ impl Folder {
         let cx = places.cx(control, &never);
         let known = self.known(state)?;
         let export = || FolderError::state(name, "export it");
-        self.wait(state, &cx)?;
+        wait(state, control, &cx)?;
         if known.is_none() && state.handler.live(&cx).map_err(export())? == Live::Absent {
             control.progress.note(&format!("{name}: not there yet, nothing to export"));
             return Ok(None);
@@ -236,11 +235,6 @@ impl Folder {
         let description = state.handler.describe(&change.get(), &cx).map_err(export())?;
         let description = if change.differs.is_empty() { Description::default() } else { description };
         Ok(Some(Done { state: name.into(), description, notes: exported.notes }))
-    }
-
-    fn wait(&self, state: &State, cx: &Cx<'_>) -> Result<()> {
-        let cx = Cx { deadline: Some(Instant::now() + READY), ..*cx };
-        state.handler.ready(&cx).map_err(FolderError::state(state.name(), "wait for it"))
     }
 
     /// The last steps of a dump and of a load, which can be done again: the files, the record of what is agreed, and the
@@ -354,6 +348,11 @@ impl Places {
             op_dir: &self.op,
         }
     }
+}
+
+fn wait(state: &State, control: &Control<'_>, cx: &Cx<'_>) -> Result<()> {
+    let cx = Cx { deadline: Some(Instant::now() + control.wait), ..*cx };
+    state.handler.ready(&cx).map_err(FolderError::state(state.name(), "wait for it"))
 }
 
 /// A change, with what it refers to.
