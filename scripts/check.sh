@@ -20,6 +20,7 @@ SETS=(
     "-p glxc-bin --no-default-features --features guest"
     "-p glxc-bin --no-default-features --features failpoints"
     "-p glxc-tests"
+    "-p glxc-example-embed"
 )
 for set in "${SETS[@]}"; do
     echo "clippy $set"

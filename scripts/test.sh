@@ -50,6 +50,7 @@ run_tests -p glxc-handlers --features mysql --test mysql
 run_tests -p glxc-sysconf
 run_tests -p glxc-transport
 run_tests -p glxc-lxc
+run_tests -p glxc-example-embed
 run_tests -p glxc-bin
 run_tests -p glxc-bin --no-default-features --features keeper
 run_tests -p glxc-bin --no-default-features --features guest
