@@ -21,6 +21,7 @@ SETS=(
     "-p glxc-bin --no-default-features --features failpoints"
     "-p glxc-tests"
     "-p glxc-example-embed"
+    "-p glxc-example-redis"
 )
 for set in "${SETS[@]}"; do
     echo "clippy $set"

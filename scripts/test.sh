@@ -8,7 +8,7 @@ START=$SECONDS
 
 step "packages"
 # shellcheck disable=SC2086
-need_packages $BUILD_PACKAGES $HOST_PACKAGES postgresql postgresql-contrib mariadb-server curl strace util-linux
+need_packages $BUILD_PACKAGES $HOST_PACKAGES postgresql postgresql-contrib mariadb-server redis-server curl strace util-linux
 need_postgresql_root 17 trixie
 need_postgresql_root 18 forky
 
@@ -51,6 +51,7 @@ run_tests -p glxc-sysconf
 run_tests -p glxc-transport
 run_tests -p glxc-lxc
 run_tests -p glxc-example-embed
+run_tests -p glxc-example-redis
 run_tests -p glxc-bin
 run_tests -p glxc-bin --no-default-features --features keeper
 run_tests -p glxc-bin --no-default-features --features guest
