@@ -76,6 +76,9 @@ impl Cancel {
 
 /// Is told how far a call has come. Text may hold anything that the engine holds; whoever shows it to a
 /// person escapes it (see [`crate::text::escaped`]).
+///
+/// Where a call succeeds, each `begin` has had its `end`. Calls come from the thread that works, and it waits for them: whoever draws or
+/// sends should do so elsewhere, or seldom. `advance` may come for each row.
 pub trait Progress: Send + Sync {
     /// What is done from here on, as `exporting shop`, which tasks are parts of; it lasts until the next one.
     fn step(&self, _text: &str) {}

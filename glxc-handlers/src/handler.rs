@@ -194,10 +194,34 @@ pub struct Description {
 ///
 /// One value serves one state with its settings. Calls may come from any thread, one at a time for each state. Every
 /// method returns an error that names the place rather than panicking, whatever the tree or the engine answers, and
-/// never logs or returns a secret.
+/// never logs or returns a secret. All of them block.
 ///
 /// The order of an import is `check`, `stage`, `lock`, where several transactions must agree `prepare`, then `commit` or
-/// `abort`, and `clear` once the outcome is recorded. After a crash `recover` is called, once or several times, possibly in another process.
+/// `abort`, and `clear` once the outcome is recorded. After a crash `recover` is called, once or several times, possibly in another
+/// process. [`crate::folder::Folder`] makes these calls for files in a folder, and `glxc-transport` for those in git.
+///
+/// # Files
+/// What the files look like is the handler's own to say, within this: an export of a state that is there has at least one
+/// file, so that empty is not absent; each is [`Mode::File`](crate::Mode), unless the state goes one way only
+/// ([`Direction::Push`]); they are not beneath a name that begins with `.git`,
+/// but for a `.gitattributes` at the top, which says how git treats them and nothing of the state. The same state gives the
+/// same bytes, whatever its history, the locale, the time zone or the order on disk. Text is UTF-8 with plain newlines; for
+/// tables there is [`crate::rows`], and for names of objects [`crate::names`].
+///
+/// # Errors
+/// What the user can mend is told apart from what the engine does: [`Error::Input`] for a file that can not be used, with its line;
+/// [`Error::Changed`] for what the application changed too; [`Error::Violation`] for what a rule of the engine forbids;
+/// [`Error::Unsupported`] for what is live and can not be kept; [`Error::Gone`] where the state is not there;
+/// [`Error::Cancelled`] where the caller asked to stop ([`Cx::check`], asked at least once for each item). After any error, before
+/// `commit`, what is live is as it was.
+///
+/// # Cost
+/// States are larger than memory. `export` reads live once, as a stream, and holds one item at a time; with a
+/// base it may keep what it knows to be the same. `check`, `describe` and `stage` read the files that differ, where the format allows it.
+/// `stage` may take as long as it takes, since nobody waits for it; from `lock` to the end of `commit` the application may wait, so
+/// they do what is left in a time that does not follow the size of the state. What is cheap: `caps`, `place`, `claim`, `live`.
+///
+/// A handler is done when [`crate::conformance::run_all`] finds nothing.
 pub trait Handler: Send + Sync + fmt::Debug {
     /// What it can do.
     fn caps(&self) -> Caps;

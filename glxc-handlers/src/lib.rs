@@ -15,6 +15,8 @@
 //! assert_eq!(differs[0].path.to_string(), "b.txt");
 //! ```
 //!
+//! Files in a plain folder are read, written and loaded by [`folder`]; a handler of one's own is done when it passes [`conformance`].
+//!
 //! Every engine stands behind a feature of its own name.
 
 pub mod conformance;

@@ -50,6 +50,11 @@ pub struct Entry {
 }
 
 /// The files of one state at one commit. Folders are there only as parts of paths.
+///
+/// It does not change while it lives. All entries are in memory, at some hundred bytes each; contents are read as streams, and
+/// opening one may cost a seek or a call of another process, so each is best opened once and read to its end. The paths and kinds are
+/// those that somebody pushed: a handler refuses what it does not expect. Ids of trees of one carrier can be compared; contents of
+/// different ids may be equal all the same.
 pub trait Tree: fmt::Debug {
     /// All files, in the order of the bytes of their paths, each path once.
     fn entries(&self) -> &[Entry];
@@ -95,6 +100,9 @@ pub trait Tree: fmt::Debug {
 /// A file is written between [`Sink::begin`] and [`Sink::end`]. What was neither written nor kept is gone
 /// from the next commit. Each path may be written or kept once; a file and a folder of one name, or the same path
 /// twice, are an error of the handler that `begin` or the end of the export reports.
+///
+/// Bytes go as they are, without a change of encoding or newlines, in chunks of any size; small ones are collected by the carrier. The order
+/// of files is free. Where any call fails, the export is to end with that error, and nothing of it is used.
 pub trait Sink {
     /// Begins a file.
     ///

@@ -11,6 +11,10 @@
 //! - Live data that the folder has never seen is only replaced where that is asked for by name, and is kept in `.glxc/replaced`
 //!   then. A folder that was copied from another machine has not seen what is live on this one.
 //!
+//! # Cost
+//! A load reads all files of the folder and of its base once, to find what differs, and then costs what a push of the difference
+//! does. `.glxc` takes as much space as the files; what is replaced by name is kept besides.
+//!
 //! [`FolderTree`] and [`FolderSink`] are the plain halves, for programs that keep what is agreed on in some other way.
 //!
 //! ```
