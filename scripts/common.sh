@@ -68,6 +68,14 @@ build_programs() {
     GLXC=$TARGET/release/glxc
 }
 
+# Builds the guest of examples/custom-backend, as anybody builds a guest of their own.
+build_example_guest() {
+    local host=$ARCH-unknown-linux-gnu
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --package glxc-example-redis \
+        --target "$host" --target-dir "$TARGET/guest"
+    REDIS_GUEST=$TARGET/guest/$host/release/redis-guest
+}
+
 # Builds the programs once more with a guest that dies where a test tells it to, into a prefix of their own.
 build_failpoints() {
     local host=$ARCH-unknown-linux-gnu prefix=$TARGET/failpoints

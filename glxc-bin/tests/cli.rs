@@ -403,3 +403,44 @@ error: can not run the keeper
 -- status 1
 "#);
 }
+
+#[test]
+fn a_guest_of_ones_own_is_named_by_its_path() {
+    let (sandbox, top) = Sandbox::repository();
+    assert_snapshot!(sandbox.glxc(&top, &["init", "demo", "--guest", "nowhere"]), @r#"
+-- stderr
+error: can not open nowhere
+  because: No such file or directory (os error 2)
+-- status 1
+"#);
+    fs::write(top.join("script"), "#!/bin/sh\n").unwrap();
+    assert_snapshot!(sandbox.glxc(&top, &["init", "demo", "--guest", "script"]), @r#"
+-- stderr
+error: script is no program for Linux
+hint: a guest is a program that calls `glxc::guest::main`, linked statically
+-- status 2
+"#);
+    assert!(!top.join("glxc.toml").exists());
+    let guest = sandbox.path.join("guest");
+    fs::copy(GLXC, &guest).unwrap();
+    assert_snapshot!(sandbox.glxc(&top, &["init", "demo", "--guest", "../guest"]), @r#"
+-- stderr
+glxc: installed $DIR/w $(touch X) %x/.git/glxc
+glxc: registered the remote `demo`
+glxc: bound branch `main` to `demo`
+glxc: allowed git to run programs as remotes, in this repository alone
+glxc: set git to check what is fetched
+glxc: named $DIR/guest as the guest
+glxc: wrote glxc.toml
+glxc: next: edit glxc.toml, then `git add glxc.toml`, `git commit` and `git push demo main`
+-- status 0
+"#);
+    let named = sandbox.git(&top, &["config", "glxc.demo.guest"]);
+    assert_eq!(named, "$DIR/guest");
+    // It stays until another one is named.
+    assert_snapshot!(sandbox.glxc(&top, &["init", "demo"]), @r#"
+-- stderr
+glxc: `demo` is set up already, bound to branch `main`
+-- status 0
+"#);
+}

@@ -1,23 +1,23 @@
 //! `glxc init`: makes a container a remote of the repository.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use glxc_transport::CONFIG_FILE;
 
 use super::error::{Error, Exit, Result, say};
 use super::keeper::is_whole;
-use super::repository::{Repository, branch_key, ext_url, is_ours, locate};
+use super::repository::{Repository, branch_key, ext_url, guest_key, is_ours, locate};
 use crate::protocol::Name;
 
 const CONFIG: &str = include_str!("glxc.toml");
 
 /// Sets everything up, or repairs it, and says what it did.
-pub(super) fn init(name: &Name, branch: Option<&str>) -> Result<()> {
+pub(super) fn init(name: &Name, branch: Option<&str>, guest: Option<&Path>) -> Result<()> {
     let top = locate("--show-toplevel")?
         .map_err(|error| error.hint("run it inside the work tree of a git repository; `git init` makes one"))?;
     let Some(repository) = Repository::discover()? else {
@@ -29,12 +29,18 @@ pub(super) fn init(name: &Name, branch: Option<&str>) -> Result<()> {
     let init = Init { name, repository: &repository };
     let branch = init.branch(branch)?;
     init.check_remote()?;
+    let guest = guest.map(check_guest).transpose()?;
     let mut done = Vec::new();
     let program = common.join("glxc");
     if install(&program)? {
         done.push(format!("installed {}", program.display()));
     }
     done.extend(init.configure(&program, &branch)?);
+    if let Some(guest) = guest
+        && init.ensure(&guest_key(name), guest.as_os_str())?
+    {
+        done.push(format!("named {} as the guest", guest.display()));
+    }
     if write_config(&top)? {
         done.push(format!("wrote {CONFIG_FILE}"));
     }
@@ -136,6 +142,20 @@ impl Init<'_> {
         let arguments = [OsStr::new("config"), "--local".as_ref(), "--replace-all".as_ref(), key.as_ref(), value];
         self.repository.git.output(&arguments)?;
         Ok(true)
+    }
+}
+
+/// The absolute path of a program that can be sent into a container.
+fn check_guest(path: &Path) -> Result<PathBuf> {
+    let absolute = path.canonicalize().map_err(Error::io("open", path))?;
+    let mut first = [0; 4];
+    File::open(&absolute).and_then(|mut file| file.read_exact(&mut first)).map_err(Error::io("read", path))?;
+    match &first == b"\x7fELF" && absolute.to_str().is_some() {
+        true => Ok(absolute),
+        false => {
+            let error = Error::new(Exit::Usage, format!("{} is no program for Linux", path.display()));
+            Err(error.hint("a guest is a program that calls `glxc::guest::main`, linked statically"))
+        }
     }
 }
 

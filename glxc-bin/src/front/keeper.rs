@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::bar::{Bar, is_seen};
 use super::error::{Error, Exit, Result, say};
 use super::filter::Lines;
+use super::repository::Repository;
 use crate::protocol::{
     self, Client, Code, Command, Container, Event, Input, Name, Output, PATIENCE, Patient, Progress, Reply, Request,
     State,
@@ -131,7 +132,7 @@ impl Keeper {
     pub(super) fn run_guest<T>(
         &mut self, name: &Name, arguments: &[&str], talk: impl FnOnce(ProgramInput<'_>, Program<'_>) -> Result<T>,
     ) -> Result<T> {
-        let guest = load(GUEST, &format!("guest-{ARCH}"))?;
+        let guest = guest_of(name)?;
         let sha256: String = Sha256::digest(&guest).iter().map(|byte| format!("{byte:02x}")).collect();
         let program = format!("/usr/lib/glxc/guest-{sha256}");
         let argv = || [program.as_str()].into_iter().chain(arguments.iter().copied()).map(str::to_owned).collect();
@@ -286,6 +287,18 @@ fn not_linked(said: &str) -> Error {
 /// Whether the parts are inside this program, so that a copy of it works anywhere.
 pub(super) fn is_whole() -> bool {
     KEEPER.is_some() && GUEST.is_some()
+}
+
+/// The guest for a container: the one that this repository names, else ours.
+fn guest_of(name: &Name) -> Result<Cow<'static, [u8]>> {
+    let repository = Repository::of_git()?.map_or_else(Repository::discover, |repository| Ok(Some(repository)))?;
+    match repository.map(|repository| repository.guest(name)).transpose()?.flatten() {
+        Some(path) => {
+            let bytes = fs::read(&path).map(Cow::Owned).map_err(Error::io("read", &path));
+            bytes.map_err(|error| error.hint(format!("`glxc init {name} --guest PATH` names another guest")))
+        }
+        None => load(GUEST, &format!("guest-{ARCH}")),
+    }
 }
 
 /// A part of GLXC: embedded, or `<prefix>/libexec/glxc/FILE` where this program is `<prefix>/bin/glxc`. Nowhere else:

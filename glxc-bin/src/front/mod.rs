@@ -36,7 +36,7 @@ mod status;
 
 use std::env;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -73,6 +73,9 @@ enum Command {
         /// The branch that is pushed and pulled; the current one unless given
         #[arg(long)]
         branch: Option<String>,
+        /// A guest of your own, with kinds of state that this program does not have
+        #[arg(long, value_name = "PATH")]
+        guest: Option<PathBuf>,
     },
     /// List the containers
     #[command(after_help = "Example: glxc list prints the name, the state and the address of each")]
@@ -175,7 +178,7 @@ fn run(command: Command) -> Result<u8> {
         Command::GitRemote { service, name } => return remote::serve(remote::service_of(&service)?, &name),
         Command::Exec { name, command } => return shell::exec(&name, command),
         Command::Shell { name } => return shell::shell(&name),
-        Command::Init { name, branch } => init::init(&name, branch.as_deref())?,
+        Command::Init { name, branch, guest } => init::init(&name, branch.as_deref(), guest.as_deref())?,
         Command::List => status::list()?,
         Command::Status { name } => status::status(&name)?,
         Command::Url { name } => status::url(&name)?,

@@ -61,6 +61,11 @@ impl Repository {
         Ok(self.git.setting(&branch_key(name))?)
     }
 
+    /// The guest that is to serve a container, where it is not ours.
+    pub(super) fn guest(&self, name: &Name) -> Result<Option<PathBuf>> {
+        Ok(self.git.setting(&guest_key(name))?.map(PathBuf::from))
+    }
+
     /// The `glxc.toml` of a commit.
     pub(super) fn config_of(&self, commit: &ObjectId) -> Result<Config> {
         let entry = self.git.output(&["ls-tree", "-z", "-l", "--full-tree", commit.as_str(), "--", CONFIG_FILE])?;
@@ -101,6 +106,11 @@ impl Repository {
 /// The setting that binds a branch to a container.
 pub(super) fn branch_key(name: &Name) -> String {
     format!("glxc.{name}.branch")
+}
+
+/// The setting that names a guest for a container.
+pub(super) fn guest_key(name: &Name) -> String {
+    format!("glxc.{name}.guest")
 }
 
 /// Reads a `glxc.toml`.

@@ -11,6 +11,7 @@
 //! }
 //! ```
 
+mod flavour;
 mod folder;
 mod messages;
 mod setup;
@@ -126,6 +127,7 @@ fn open(registry: Registry) -> Result<StateRepository> {
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, cancel.flag())?;
     }
+    flavour::check(&registry)?;
     let container = std::env::var("GLXC_CONTAINER").ok().filter(|name| glxc_transport::is_name(name));
     let progress = Arc::new(Messages::new(std::env::var_os("GLXC_PROGRESS").is_some()));
     Ok(StateRepository::open(Parts {
@@ -160,7 +162,9 @@ fn hooks() -> Result<PathBuf> {
 
 /// Serves one client: settles what was interrupted, exports before the first byte of a fetch, then lets git speak.
 fn serve(service: &str, registry: Registry) -> Result<ExitCode> {
+    let flavour = flavour::of(&registry);
     let repository = open(registry)?;
+    flavour::record(&flavour)?;
     if let Ok(branch) = std::env::var("GLXC_BRANCH") {
         repository.bind(&branch)?;
     }
