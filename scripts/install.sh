@@ -10,7 +10,7 @@ put 755 "$TARGET/release/glxc" "$PREFIX/bin/glxc"
 ln -sfn glxc "$PREFIX/bin/git-remote-glxc"
 put 755 "$TARGET/release/keeper" "$PREFIX/libexec/glxc/keeper"
 put 755 "$TARGET/guest/$ARCH-unknown-linux-gnu/release/guest" "$PREFIX/libexec/glxc/guest-$ARCH"
-for document in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/ARCHITECTURE.md docs/FORMATS.md; do
+for document in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/ARCHITECTURE.md docs/EMBEDDING.md docs/FORMATS.md; do
     put 644 "$document" "$PREFIX/share/doc/glxc/$(basename "$document")"
 done
 echo "installed under $PREFIX"
