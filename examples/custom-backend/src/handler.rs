@@ -29,6 +29,9 @@ return { kind, redis.call('PEXPIRETIME', KEYS[1]), readers[kind] and readers[kin
 /// How many elements one command brings.
 const CHUNK: usize = 1000;
 
+/// How often a transaction is tried while somebody writes to its keys what they hold already.
+const TRIES: usize = 1000;
+
 /// What an import that compares with no base saw live, in the operation's folder.
 const SEEN: &str = "seen";
 
@@ -108,7 +111,8 @@ impl Redis {
         let mut client = self.connect()?;
         let mut notes = Vec::new();
         let mut left: Vec<&Edit> = edits.iter().collect();
-        loop {
+        let begin = Instant::now();
+        for _ in 0..TRIES {
             if left.is_empty() {
                 return Ok(Committed { notes });
             }
@@ -135,6 +139,8 @@ impl Redis {
             }
             left = open;
         }
+        // The caller asks for a recovery, which goes on here.
+        Err(Error::Timeout { what: "a moment without a write to these keys".into(), after: begin.elapsed() })
     }
 }
 

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use glxc_handlers::conformance::{Edit, PROMISES, Subject, Variant, run_all};
 use glxc_handlers::folder::{Control, Done, Folder, FolderError, State};
-use glxc_handlers::{Error, Handler, Options, Registry, Settings, StatePath, Value};
+use glxc_handlers::{
+    Cancel, Change, Cx, Error, Handler, MemoryTree, OpId, Options, Recorded, Registry, Settings, Silent, StatePath,
+    Tree, Value, differences,
+};
 use redis_state::{Client, Reply};
 use tempfile::TempDir;
 
@@ -244,6 +247,54 @@ fn only_what_the_files_change_is_written_and_a_late_write_declines() {
         error => panic!("{error}"),
     }
     assert_eq!(database.run("GET b"), Reply::Text("live".into()));
+}
+
+/// Somebody writes to a key, and be it what it holds: the transaction of all of them is not executed then, and is tried again.
+#[test]
+fn a_write_amid_the_commit_loses_nothing() {
+    let Some(server) = server() else { return };
+    let database = server.database();
+    let handler = redis_state::make(&database.settings()).unwrap();
+    let tree = |value: &str| {
+        let rows: String = (10..30).map(|key| format!("{key}\tstring\t\t{value}\n")).collect();
+        let rows = format!("#glxc-rows 1\tkey=1b,2b,3b\tkey\tkind\tpart\tvalue\n{rows}");
+        MemoryTree::from([("keys/rows.tsv", rows.as_str())])
+    };
+    let (base, next, options) = (tree("1"), tree("2"), database.options());
+    let recorded = |tree| Recorded { tree, options: &options };
+    let differs = differences(Some(&base), Some(&next));
+    let op = OpId::new("0123456789abcdef").unwrap();
+    let (base, next) = (Some(recorded(&base as &dyn Tree)), recorded(&next));
+    let change = Change { op: &op, base, next, differs: &differs, replace: false, prepare: false };
+    let (folder, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
+    let (scratch, op_dir) = (folder.path(), folder.path());
+    let cx = Cx { progress: &Silent, cancel: &cancel, deadline: None, scratch, op_dir };
+    struct Stop<'a>(&'a AtomicI64);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(1, Ordering::SeqCst);
+        }
+    }
+    let stop = AtomicI64::new(0);
+    std::thread::scope(|scope| {
+        // Also where something fails below: the thread is waited for.
+        let _stop = Stop(&stop);
+        scope.spawn(|| {
+            let mut writer = Client::connect(&database.socket, database.number).unwrap();
+            while stop.load(Ordering::SeqCst) == 0 {
+                writer.call(&[b"SET", b"10", b"1"]).unwrap();
+                std::thread::sleep(Duration::from_millis(4));
+            }
+        });
+        for _ in 0..50 {
+            (10..30).for_each(|key| drop(database.run(&format!("SET {key} 1"))));
+            let mut staged = handler.stage(&change, &cx).unwrap();
+            staged.lock().unwrap();
+            staged.commit().unwrap();
+            let held: Vec<Reply> = (11..30).map(|key| database.run(&format!("GET {key}"))).collect();
+            assert_eq!(held, vec![Reply::Text(b"2".into()); 19]);
+        }
+    });
 }
 
 #[test]
