@@ -11,7 +11,7 @@ use siphasher::sip128::SipHasher24;
 use super::catalog::{self, Model};
 use super::export::without_numbers;
 use super::foreign_keys;
-use super::layout::rows_folders;
+use super::layout::FILES;
 use super::load::check_header;
 use super::session::{Session, as_timeout};
 use super::settings::Target;
@@ -115,7 +115,7 @@ impl<'a> Differential<'a> {
 
     fn look_at_tables(&mut self) -> Result<()> {
         let next = self.change.next.tree;
-        for folder in rows_folders(self.change.differs) {
+        for folder in FILES.rows_folders(self.change.differs) {
             let first = next.within(&folder).first().map_or(&folder, |entry| &entry.path);
             let Some(table) = self.model.table_of(&folder)? else {
                 let is_pushed = !next.within(&folder).is_empty();

@@ -1,25 +1,14 @@
 //! Which files a state has, and the check of those that are pushed.
 
-use std::collections::BTreeSet;
-
 use super::increments;
-use super::schema::{self, Schema};
-use crate::rows::{self, Limits};
+use super::schema::Schema;
+use crate::engine::Files;
+pub(super) use crate::engine::Part;
 use crate::tree::check_case;
-use crate::{Cx, Differs, Error, Mode, Result, StatePath, Tree};
+use crate::{Cx, Result, StatePath, Tree};
 
-/// What a file is part of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// The attributes for git.
-    Attributes,
-    /// The definition of an object.
-    Schema,
-    /// The rows of a table, by its folder.
-    Rows(StatePath),
-    /// The next numbers of the tables.
-    Increments,
-}
+/// The files of a MySQL state.
+pub(super) const FILES: Files = Files { kind: "MySQL", part, numbers: "auto_increment", moved: "next numbers moved" };
 
 /// What a file is part of; `None` where it is none of ours.
 pub(super) fn part(path: &StatePath) -> Option<Part> {
@@ -30,46 +19,16 @@ pub(super) fn part(path: &StatePath) -> Option<Part> {
         [b"data", table, _] | [b"data", table, _, _] => {
             StatePath::new([b"data/", *table].concat()).ok().map(Part::Rows)
         }
-        [b"auto_increment", _] => Some(Part::Increments),
+        [b"auto_increment", _] => Some(Part::Numbers),
         _ => None,
     }
-}
-
-/// The folders of the tables whose row files differ, each once.
-pub(super) fn rows_folders(differs: &[Differs]) -> BTreeSet<StatePath> {
-    let folder = |differs: &Differs| match part(&differs.path) {
-        Some(Part::Rows(folder)) => Some(folder),
-        _ => None,
-    };
-    differs.iter().filter_map(folder).collect()
 }
 
 /// Checks a pushed tree by itself. Of what base has too nothing is read again.
 pub(super) fn check(base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
     check_case(next.entries())?;
-    let mut folders = BTreeSet::new();
-    for entry in next.entries() {
-        if entry.mode != Mode::File {
-            return Err(Error::input(&entry.path, None, "not a plain file"));
-        }
-        match part(&entry.path) {
-            Some(Part::Rows(folder)) => drop(folders.insert(folder)),
-            Some(_) => {}
-            None => return Err(Error::input(&entry.path, None, "not a file of a MySQL state")),
-        }
-    }
-    let same = |folder: &StatePath| base.is_some_and(|base| base.within(folder) == next.within(folder));
-    if !same(&schema::folder()?) {
-        Schema::of(next, cx)?;
-    }
-    for folder in folders.iter().filter(|folder| !same(folder)) {
-        match base {
-            Some(base) => rows::check_changed(base, next, folder, Limits::default(), cx)?,
-            None => drop(rows::check(next, folder, Limits::default(), cx)?),
-        }
-    }
-    let increments = increments::folder()?;
-    if same(&increments) { Ok(()) } else { increments::read(next, cx).map(drop) }
+    let schema = || Schema::of(next, cx).map(drop);
+    FILES.check(base, next, cx, schema, |_| increments::read(next, cx).map(drop))
 }
 
 #[cfg(test)]

@@ -60,8 +60,8 @@ mod value;
 mod write;
 
 use crate::{
-    Caps, Change, Commit, Committed, Cx, Decision, Error, Exported, Handler, Live, OpId, Record, Recorded, Recovered,
-    Result, Settings, Sink, Snapshot, Staged, Tree, Unit, Ways,
+    Caps, Change, Commit, Committed, Cx, Decision, Description, Error, Exported, Handler, Live, OpId, Record, Recorded,
+    Recovered, Result, Settings, Sink, Snapshot, Staged, Tree, Unit, Ways,
 };
 use differential::Differential;
 use layout::{Part, part};
@@ -120,6 +120,10 @@ impl Handler for Mysql {
     fn export(&self, _: Option<&Recorded<'_>>, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
         cx.check()?;
         export::export(&self.target, sink, cx)
+    }
+
+    fn describe(&self, change: &Change<'_>, cx: &Cx<'_>) -> Result<Description> {
+        layout::FILES.describe(change, cx)
     }
 
     fn stage<'a>(&'a self, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Box<dyn Staged + 'a>> {

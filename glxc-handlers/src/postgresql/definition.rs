@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::layout::{Part, part, rows_folders};
+use super::layout::{FILES, Part, part};
 use super::schema::{self, Database, Kind, Model, ObjectId, Plan};
 use super::schema_files::{LONGEST_FILE, SchemaFiles};
 use super::scope::leave_out;
@@ -81,7 +81,7 @@ impl<'a> Definition<'a> {
 
     /// The tables of a schema whose rows the push changes.
     fn tables_with_rows(&self, model: &Model) -> Result<BTreeSet<String>> {
-        let folders = rows_folders(self.change.differs);
+        let folders = FILES.rows_folders(self.change.differs);
         let mut tables = BTreeSet::new();
         for table in model.tables.values() {
             if folders.contains(&table_folder(&table.schema, &table.name)?) {

@@ -7,9 +7,8 @@ use postgres::error::SqlState;
 
 use super::apply::{Conflicts, Kept, Touched, fixed, insert_target};
 use super::definition::{Definition, Goal};
-use super::describe;
 use super::foreign_keys;
-use super::layout::rows_folders;
+use super::layout::FILES;
 use super::recover::{done_schema, drop_schema, require_prepared, session_name, sweep_done};
 use super::schema::{Column, Model, Table, TableKind};
 use super::sequences::{self, Position};
@@ -117,7 +116,7 @@ impl<'a> Differential<'a> {
     /// The tables whose rows the push touches, in the order of their names: where files differ, and those that it makes or
     /// drops.
     fn touched(&self) -> Result<Vec<Pair>> {
-        let mut folders = rows_folders(self.change.differs);
+        let mut folders = FILES.rows_folders(self.change.differs);
         let (live, goal) = (&self.definition.live, self.definition.goal_model());
         let both = live.tables.values().chain(goal.tables.values()).filter(|table| table.kind == TableKind::Ordinary);
         for table in both {
@@ -378,7 +377,7 @@ impl Staged for Differential<'_> {
     }
 
     fn description(&self) -> Option<Description> {
-        Some(describe::counted(self.change.differs, &self.counts))
+        Some(FILES.counted(self.change.differs, &self.counts))
     }
 
     fn notes(&self) -> Vec<String> {

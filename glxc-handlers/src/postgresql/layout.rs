@@ -1,25 +1,15 @@
 //! Which files a state has, and the check of those that are pushed.
 
-use std::collections::BTreeSet;
-
-use super::schema_files::{self, SchemaFiles};
+use super::schema_files::SchemaFiles;
 use super::sequences;
+use crate::engine::Files;
+pub(super) use crate::engine::Part;
 use crate::rows::{self, Limits, Reader};
 use crate::tree::check_case;
-use crate::{Cx, Differs, Entry, Error, Mode, Result, StatePath, Tree};
+use crate::{Cx, Entry, Error, Result, StatePath, Tree};
 
-/// What a file is part of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// The attributes for git.
-    Attributes,
-    /// The definition of an object.
-    Schema,
-    /// The rows of a table, by its folder.
-    Rows(StatePath),
-    /// The values of the sequences.
-    Sequences,
-}
+/// The files of a PostgreSQL state.
+pub(super) const FILES: Files = Files { kind: "PostgreSQL", part, numbers: "sequences", moved: "sequences moved" };
 
 /// What a file is part of; `None` where it is none of ours.
 pub(super) fn part(path: &StatePath) -> Option<Part> {
@@ -28,46 +18,16 @@ pub(super) fn part(path: &StatePath) -> Option<Part> {
         [b".gitattributes"] => Some(Part::Attributes),
         [b"schema", _, ..] => Some(Part::Schema),
         [b"data", table, _, ..] => StatePath::new([b"data/", *table].concat()).ok().map(Part::Rows),
-        [b"sequences", _, ..] => Some(Part::Sequences),
+        [b"sequences", _, ..] => Some(Part::Numbers),
         _ => None,
     }
-}
-
-/// The folders of the tables whose row files differ, each once.
-pub(super) fn rows_folders(differs: &[Differs]) -> BTreeSet<StatePath> {
-    let folder = |differs: &Differs| match part(&differs.path) {
-        Some(Part::Rows(folder)) => Some(folder),
-        _ => None,
-    };
-    differs.iter().filter_map(folder).collect()
 }
 
 /// Checks a pushed tree by itself. Of what base has too nothing is read again.
 pub(super) fn check(base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
     check_paths(next)?;
-    let mut folders = BTreeSet::new();
-    for entry in next.entries() {
-        if entry.mode != Mode::File {
-            return Err(Error::input(&entry.path, None, "not a plain file"));
-        }
-        match part(&entry.path) {
-            Some(Part::Rows(folder)) => drop(folders.insert(folder)),
-            Some(_) => {}
-            None => return Err(Error::input(&entry.path, None, "not a file of a PostgreSQL state")),
-        }
-    }
-    let same = |folder: &StatePath| base.is_some_and(|base| base.within(folder) == next.within(folder));
-    if !same(&schema_files::folder()?) {
-        SchemaFiles::of(next)?.check()?;
-    }
-    for folder in folders.iter().filter(|folder| !same(folder)) {
-        match base {
-            Some(base) => rows::check_changed(base, next, folder, Limits::default(), cx)?,
-            None => drop(rows::check(next, folder, Limits::default(), cx)?),
-        }
-    }
-    let sequences = sequences::folder()?;
-    if same(&sequences) { Ok(()) } else { check_sequences(next, &sequences, cx) }
+    let schema = || SchemaFiles::of(next)?.check();
+    FILES.check(base, next, cx, schema, |folder| check_sequences(next, folder, cx))
 }
 
 /// How many folders deep a file may stand.

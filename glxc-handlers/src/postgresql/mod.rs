@@ -34,7 +34,6 @@
 mod apply;
 mod copy;
 mod definition;
-mod describe;
 mod differential;
 mod export;
 mod foreign_keys;
@@ -127,7 +126,7 @@ impl Handler for Postgresql {
     }
 
     fn describe(&self, change: &Change<'_>, cx: &Cx<'_>) -> Result<Description> {
-        describe::describe(change, cx)
+        layout::FILES.describe(change, cx)
     }
 
     fn stage<'a>(&'a self, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Box<dyn Staged + 'a>> {

@@ -16,11 +16,6 @@ pub(super) const LONGEST_FILE: u64 = 16 << 20;
 /// The most that all of them may have together, in bytes: they are held in memory.
 const LARGEST: u64 = 32 << 20;
 
-/// The folder of the schema files.
-pub(super) fn folder() -> Result<StatePath> {
-    StatePath::new("schema").map_err(Error::carrier("name the folder of the schema"))
-}
-
 /// The schema files of a tree.
 #[derive(Debug)]
 pub(super) struct SchemaFiles(Vec<(StatePath, Vec<u8>)>);

@@ -15,6 +15,21 @@ fn tables(name: &str) -> Option<(Subject, MemoryTree)> {
 const PEOPLE: &str = "data/people/rows.tsv";
 
 #[test]
+fn a_change_is_told_in_words() {
+    let Some((subject, base)) = tables("described") else { return };
+    let next = edited(&base, PEOPLE, "2\tgrace\t1\t", "2\tGrace\t1\t");
+    assert_eq!(subject.describe(&base, &next).summary, "1 row changed in people");
+    let next = edited(&next, "data/letters/rows.tsv", "3\t3\tc\n", "");
+    let next = edited(&next, "schema/tables/letters.sql", "`body` text", "`body` longtext");
+    let described = subject.describe(&base, &next);
+    assert_eq!(described.summary, "schema/tables/letters.sql changed; 1 row changed, 1 removed in 2 tables");
+    let lines = ["schema/tables/letters.sql changed", "1 row removed in letters", "1 row changed in people"];
+    assert_eq!(described.details, lines);
+    let numbers = edited(&base, "auto_increment/rows.tsv", "\tnext\n", "\tnext\nx\t7\n");
+    assert_eq!(subject.describe(&base, &numbers).summary, "next numbers moved");
+}
+
+#[test]
 fn only_what_differs_is_touched() {
     let Some((subject, base)) = tables("touched") else { return };
     let next = edited(&base, PEOPLE, "2\tgrace\t1\t", "2\tGrace\t1\t");

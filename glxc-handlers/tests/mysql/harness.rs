@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use glxc_handlers::{
-    Change, Committed, Decision, Error, Handler, MemorySink, MemoryTree, OpId, Options, Recorded, Recovered, Result,
-    Settings, Tree, Value, differences, mysql as handler,
+    Change, Committed, Decision, Description, Error, Handler, MemorySink, MemoryTree, OpId, Options, Recorded,
+    Recovered, Result, Settings, Tree, Value, differences, mysql as handler,
 };
 use mysql::prelude::Queryable;
 
@@ -162,6 +162,15 @@ impl Subject {
                 }
             }
         })
+    }
+
+    /// A change in words.
+    pub fn describe(&self, base: &MemoryTree, next: &MemoryTree) -> Description {
+        let (op, differs) = (self.new_op(), differences(Some(base), Some(next)));
+        let recorded = |tree| Recorded { tree, options: &self.options };
+        let base = Some(recorded(base));
+        let change = Change { op: &op, base, next: recorded(next), differs: &differs, replace: false, prepare: false };
+        with_cx(|cx| self.handler.describe(&change, cx)).unwrap()
     }
 
     /// What operations could leave behind.
