@@ -49,6 +49,16 @@ pub const POINTS: &[&str] = &[
     "postgresql created",
     "postgresql loaded",
     "postgresql renamed",
+    "mysql staged",
+    "mysql locked",
+    "mysql written",
+    "mysql committed",
+    "mysql created",
+    "mysql loaded",
+    "mysql marked",
+    "mysql dropped",
+    "mysql moved",
+    "mysql made",
     "files prepare",
     "files swap",
     "files swapped",
@@ -137,7 +147,7 @@ pub fn at(_point: &'static str) -> std::io::Result<()> {
 }
 
 /// Comes by a point of a handler.
-#[cfg(any(feature = "files", feature = "postgresql"))]
+#[cfg(any(feature = "files", feature = "mysql", feature = "postgresql"))]
 pub(crate) fn point(name: &'static str) -> crate::Result<()> {
     at(name).map_err(crate::Error::io("pass", name))
 }

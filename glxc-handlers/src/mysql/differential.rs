@@ -19,6 +19,7 @@ use super::sql::{ident, literal};
 use super::table::Table;
 use super::write::{Inserter, located, no_labels, push_literal};
 use super::{increments, recover, value};
+use crate::failpoint::point;
 use crate::rows::{self, Changes, Limits, Place, Reader, RowChange};
 use crate::{Change, Committed, Cx, Error, Record, Result, Staged, StatePath};
 
@@ -110,6 +111,7 @@ impl<'a> Differential<'a> {
         let mut staged =
             Differential { target, change, cx, session, model, tables: Vec::new(), prepared: false, begun: false };
         staged.look_at_tables()?;
+        point("mysql staged")?;
         Ok(staged)
     }
 
@@ -205,6 +207,7 @@ impl<'a> Differential<'a> {
         if conflicts.total > 0 {
             return Err(Error::Changed { first: conflicts.first, total: conflicts.total });
         }
+        point("mysql locked")?;
         for name in self.tables.clone() {
             self.each(&name, &there[&name], delete)?;
         }
@@ -215,7 +218,8 @@ impl<'a> Differential<'a> {
             self.verify(&name, &there[&name])?;
             self.check_foreign_keys(&name)?;
         }
-        self.session.run("mark the operation", &recover::mark(self.target, self.change.op))
+        self.session.run("mark the operation", &recover::mark(self.target, self.change.op))?;
+        point("mysql written")
     }
 
     /// Calls with every row of a table that is not there yet.
@@ -406,6 +410,7 @@ impl Staged for Differential<'_> {
                 self.session.run("commit", &format!("XA COMMIT {name} ONE PHASE"))?;
             }
         }
+        point("mysql committed")?;
         finish(&mut self.session, self.target, self.change, self.cx)?;
         Ok(Committed::default())
     }

@@ -19,8 +19,9 @@ use super::settings::Target;
 use super::sql::{ident, list, literal, qualified};
 use super::write::Inserter;
 use super::{export, foreign_keys, increments, recover};
+use crate::failpoint::point;
 use crate::rows::{Limits, Reader};
-use crate::{Change, Committed, Cx, Error, Mode, Record, Result, Sink, Staged, StatePath, Tree};
+use crate::{Change, Committed, Cx, Error, Mode, OpId, Record, Result, Sink, Staged, StatePath, Tree};
 
 /// Says that the tables have not moved yet: it is renamed with them.
 const PENDING: &str = "glxc_pending";
@@ -119,6 +120,7 @@ impl<'a> Load<'a> {
         let new = recover::new_database(self.target, self.change.op);
         let create = format!("CREATE DATABASE {} {}", ident(&new), self.schema.database.options());
         self.session.run(&format!("create database {new}"), &create)?;
+        point("mysql created")?;
         self.session.enter(&new)?;
         self.session
             .run("set up the session", "SET SESSION foreign_key_checks = 0, SESSION check_constraint_checks = 0")?;
@@ -139,7 +141,8 @@ impl<'a> Load<'a> {
         self.session.run("mark the new tables", &marks)?;
         let old =
             format!("CREATE TABLE {OLD} (name varchar(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin) ENGINE=InnoDB");
-        self.session.run("make a list of the old tables", &old)
+        self.session.run("make a list of the old tables", &old)?;
+        point("mysql loaded")
     }
 
     /// What was created must be what the files say, to the letter.
@@ -274,6 +277,18 @@ impl Staged for Load<'_> {
         Ok(Record::default())
     }
 
+    /// What replaces nothing is done again by whoever finds it undone. Otherwise nothing would hold the locks when this process
+    /// dies: they belong to its session, and not to a transaction that can be prepared.
+    fn prepare(&mut self) -> Result<()> {
+        let Some((_, names)) = self.guard.as_ref().filter(|(_, names)| !names.is_empty()) else { return Ok(()) };
+        let what = format!(
+            "to replace the tables of {}, or to change its definitions, together with another database; push their \
+             changes one by one ({} has {})",
+            self.target.database, self.target.database, names[0]
+        );
+        Err(Error::Unsupported { what })
+    }
+
     fn notes(&self) -> Vec<String> {
         self.notes.clone()
     }
@@ -282,11 +297,13 @@ impl Staged for Load<'_> {
         // Whatever happens from here on, `recover` has to say what came of it.
         self.settled = true;
         self.session.run("mark the operation", &recover::mark(self.target, self.change.op))?;
+        point("mysql marked")?;
         if let Some((mut guard, names)) = self.guard.take().filter(|(_, names)| !names.is_empty()) {
             guard.run("set up the session", "SET SESSION foreign_key_checks = 0")?;
             // Nobody else can write to them between the compare and their end.
             guard.run("drop the old tables", &format!("DROP TABLE {}", list(&names, |name| ident(name))))?;
         }
+        point("mysql dropped")?;
         finish(&mut self.session, self.target, self.change, &self.schema)?;
         Ok(Committed { notes: self.notes.clone() })
     }
@@ -304,6 +321,18 @@ impl Drop for Load<'_> {
             tracing::warn!(%error, "a database of an aborted import is left");
         }
     }
+}
+
+/// Whether a load died behind its mark, but before it touched anything: the locks of the live tables went with it, so the
+/// application may have written to them since.
+pub(super) fn is_untouched(session: &mut Session, target: &Target, op: &OpId) -> Result<bool> {
+    let new = recover::new_database(target, op);
+    if !session.has_database(&new)? || !base_tables(session, &new)?.iter().any(|name| name == PENDING) {
+        return Ok(false);
+    }
+    let old = session.texts("list the old tables", &format!("SELECT name FROM {}", qualified(&new, OLD)))?;
+    let live = base_tables(session, &target.database)?;
+    Ok(!old.is_empty() && old.iter().all(|row| live.contains(&row[0])))
 }
 
 /// Finishes what a load has decided, wherever it was interrupted.
@@ -330,8 +359,10 @@ pub(super) fn finish(session: &mut Session, target: &Target, change: &Change<'_>
         moves.push(format!("{} TO {}", qualified(&new, PENDING), qualified(&new, "glxc_moved")));
         session.run("move the tables", &format!("RENAME TABLE {}", moves.join(", ")))?;
     }
+    point("mysql moved")?;
     session.enter(live)?;
     create_others(session, schema)?;
+    point("mysql made")?;
     recover::drop_new(session, target, change.op)?;
     session.run("set up the session", "SET SESSION foreign_key_checks = 1")
 }

@@ -137,7 +137,8 @@ impl Handler for Mysql {
     }
 
     fn recover(&self, change: &Change<'_>, _: Option<&Record>, decision: Decision, cx: &Cx<'_>) -> Result<Recovered> {
-        let (mut session, happened) = recover::settle(&self.target, change.op, decision, cx)?;
+        let (mut session, marked) = recover::settle(&self.target, change.op, decision, cx)?;
+        let happened = marked && !load::is_untouched(&mut session, &self.target, change.op)?;
         match (happened, decision) {
             (true, _) => {
                 load::finish(&mut session, &self.target, change, &Schema::of(change.next.tree, cx)?)?;
@@ -145,6 +146,7 @@ impl Handler for Mysql {
                 Ok(Recovered::Committed(Committed::default()))
             }
             (false, _) => {
+                recover::clear(&mut session, &self.target, change.op)?;
                 recover::drop_new(&mut session, &self.target, change.op)?;
                 drop(session);
                 if decision != Decision::Commit {
@@ -160,7 +162,7 @@ impl Handler for Mysql {
 
     fn clear(&self, op: &OpId, cx: &Cx<'_>) -> Result<()> {
         cx.check()?;
-        recover::clear(&self.target, op)
+        recover::clear(&mut Session::connect(&self.target)?, &self.target, op)
     }
 }
 

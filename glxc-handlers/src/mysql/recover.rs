@@ -93,8 +93,7 @@ pub(super) fn drop_new(session: &mut Session, target: &Target, op: &OpId) -> Res
 }
 
 /// Removes the mark.
-pub(super) fn clear(target: &Target, op: &OpId) -> Result<()> {
-    let mut session = Session::connect(target)?;
+pub(super) fn clear(session: &mut Session, target: &Target, op: &OpId) -> Result<()> {
     match session.has_database(MARKS)? {
         true => {
             session.run("remove the mark", &format!("DELETE FROM {DONE} WHERE id = {}", literal(&name(target, op))))

@@ -159,6 +159,16 @@ fn killed(subject: &Subject, base: Option<&MemoryTree>, next: &MemoryTree, then:
     });
 }
 
+/// Marks an operation as one that happened, and ends the session that holds the locks.
+fn mark_and_release(subject: &Subject, change: &Change<'_>) {
+    let mut conn = subject.server.connect();
+    let tag = "(SELECT RIGHT(SCHEMA_NAME, 8) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'glxc_new_{op}%')";
+    let name = format!("CONCAT('glxc:{{op}}:', {tag})").replace("{op}", change.op.as_str());
+    conn.query_drop(format!("INSERT INTO glxc.done SELECT {name}")).unwrap();
+    let guard: Option<u32> = conn.query_first(format!("SELECT IS_USED_LOCK(CONCAT({name}, ':guard'))")).unwrap();
+    conn.query_drop(format!("KILL {}", guard.unwrap())).unwrap();
+}
+
 #[test]
 fn a_load_that_was_killed_is_finished_or_swept() {
     let Some((subject, base)) = shop("killed") else { return };
@@ -174,24 +184,28 @@ fn a_load_that_was_killed_is_finished_or_swept() {
         assert_same(&subject.export(), &base);
         assert!(subject.leftovers().is_empty());
     }
-    // Behind the mark it happens, wherever it died.
+    // Behind the mark too, as long as nothing was touched: the locks are gone, and what was written since stays.
+    killed(&subject, Some(&base), &next, |change, cx| {
+        mark_and_release(&subject, change);
+        subject.run("INSERT INTO customers (id, name) VALUES (7, 'late')");
+        for _ in 0..2 {
+            let recovered = subject.handler.recover(change, None, Decision::Ask, cx).unwrap();
+            assert_eq!(recovered, Recovered::Aborted);
+        }
+    });
+    assert_eq!(subject.ask("SELECT name FROM customers WHERE id = 7"), "late");
+    subject.run("DELETE FROM customers WHERE id = 7");
+    assert_same(&subject.export(), &base);
+    assert!(subject.leftovers().is_empty());
+    // From there on it happens, wherever it died.
     let dead_ends = [
-        "",
         "SET foreign_key_checks = 0;\nDROP TABLE orders",
         "SET foreign_key_checks = 0;\nDROP TABLE customers, orders;\nDROP VIEW of_ada, a_look",
     ];
     for damage in dead_ends {
         killed(&subject, Some(&base), &next, |change, cx| {
-            let mut conn = subject.server.connect();
-            let tag = "(SELECT RIGHT(SCHEMA_NAME, 8) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'glxc_new_{op}%')";
-            let name = format!("CONCAT('glxc:{{op}}:', {tag})").replace("{op}", change.op.as_str());
-            conn.query_drop(format!("INSERT INTO glxc.done SELECT {name}")).unwrap();
-            let guard: Option<u32> =
-                conn.query_first(format!("SELECT IS_USED_LOCK(CONCAT({name}, ':guard'))")).unwrap();
-            conn.query_drop(format!("KILL {}", guard.unwrap())).unwrap();
-            if !damage.is_empty() {
-                subject.run(damage);
-            }
+            mark_and_release(&subject, change);
+            subject.run(damage);
             for _ in 0..2 {
                 let recovered = subject.handler.recover(change, None, Decision::Ask, cx).unwrap();
                 assert!(matches!(recovered, Recovered::Committed(_)));
@@ -213,4 +227,45 @@ fn grants_on_routines_are_not_lost() {
     assert!(error.to_string().contains("the grants on its routine clean"), "{error}");
     subject.run("REVOKE EXECUTE ON PROCEDURE granted.clean FROM caller@localhost");
     subject.must_push(Some(&base), &next);
+}
+
+#[test]
+fn what_replaces_nothing_goes_together_with_other_databases() {
+    let Some((subject, tree)) = shop("together") else { return };
+    let copy = subject.beside("together_copy");
+    let prepared = |subject: &Subject, decision: Option<Decision>| {
+        let (op, differs) = (subject.new_op(), differences(None, Some(&tree)));
+        let next = Recorded { tree: &tree, options: &subject.options };
+        let change = Change { op: &op, base: None, next, differs: &differs, replace: true, prepare: true };
+        with_cx(|cx| {
+            let mut staged = subject.handler.stage(&change, cx).unwrap();
+            staged.lock().unwrap();
+            if let Err(error) = staged.prepare() {
+                staged.abort().unwrap();
+                return Err(error);
+            }
+            match decision {
+                None => drop(staged.commit()?),
+                Some(decision) => {
+                    std::mem::forget(staged);
+                    let recovered = subject.handler.recover(&change, None, decision, cx)?;
+                    assert_eq!(matches!(recovered, Recovered::Committed(_)), decision == Decision::Commit);
+                }
+            }
+            subject.handler.clear(&op, cx)
+        })
+    };
+    prepared(&copy, Some(Decision::Abort)).unwrap();
+    assert!(!copy.exists());
+    for decision in [None, Some(Decision::Commit)] {
+        prepared(&copy, decision).unwrap();
+        assert_same(&copy.export(), &tree);
+        assert!(copy.leftovers().is_empty());
+        copy.drop();
+        copy.create();
+    }
+    let error = prepared(&subject, None).unwrap_err();
+    assert!(error.to_string().contains("push their changes one by one"), "{error}");
+    assert_same(&subject.export(), &tree);
+    assert!(subject.leftovers().is_empty());
 }
