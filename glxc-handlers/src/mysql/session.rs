@@ -260,9 +260,9 @@ impl Session {
     }
 
     /// Fails where a function gave NULL since its value was too long, or a list lacks what somebody alters right now. (That text
-    /// can not be converted is seen by its bytes.)
+    /// can not be converted is seen by its bytes, and that a function has the name of one of the server's says nothing.)
     fn refuse_cut(&mut self, context: &str) -> Result<()> {
-        let unknown = |warning: &Warning| ![1300, 1366, 1977].contains(&warning.code);
+        let unknown = |warning: &Warning| ![1300, 1366, 1585, 1977].contains(&warning.code);
         match self.warnings(context)?.into_iter().find(unknown) {
             None => Ok(()),
             Some(warning) => Err(Error::Engine { context: context.into(), source: warning.into() }),
