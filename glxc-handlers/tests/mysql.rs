@@ -16,3 +16,5 @@ mod export;
 mod load;
 #[path = "mysql/memory.rs"]
 mod memory;
+#[path = "mysql/rules.rs"]
+mod rules;

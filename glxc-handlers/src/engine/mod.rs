@@ -1,12 +1,14 @@
 //! What the handlers of databases have in common.
 
 mod files;
+mod rules;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::{Cx, Error, Result};
 pub(crate) use files::{Files, Part};
+pub(crate) use rules::Rules;
 
 /// Waits until a server answers, until the deadline. `connect` tries to; `is_starting` tells whether a failure may be over a
 /// little later.

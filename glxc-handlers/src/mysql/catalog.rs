@@ -9,6 +9,7 @@ use super::session::{Session, code};
 use super::sql::{ident, literal};
 use super::table::{ForeignKey, Table};
 use super::value::{Column, kind};
+use crate::engine::Rules;
 use crate::{Error, Result, StatePath};
 
 /// Everything of a database but its rows.
@@ -17,6 +18,8 @@ pub(super) struct Model {
     pub database: Database,
     pub tables: BTreeMap<String, Table>,
     pub objects: Vec<Object>,
+    /// The tables that the rules ignore: they are in none of the others.
+    pub ignored: Vec<String>,
     /// The names of the tables that triggers stand on.
     pub with_triggers: Vec<String>,
 }
@@ -42,10 +45,11 @@ impl Model {
     }
 }
 
-/// Reads a database, which becomes the current one.
-pub(super) fn read(session: &mut Session, database: &str) -> Result<Model> {
+/// Reads a database, which becomes the current one, but for what the rules leave out.
+pub(super) fn read(session: &mut Session, database: &str, rules: &Rules) -> Result<Model> {
     session.enter(database)?;
-    let mut reader = Reader { session, schema: literal(database), database, model: Model::default() };
+    let mut reader = Reader { session, schema: literal(database), database, rules, model: Model::default() };
+    reader.ignored()?;
     reader.refuse_unknown()?;
     reader.database()?;
     // First: a view that is not valid is in the way of the lists of columns.
@@ -54,7 +58,9 @@ pub(super) fn read(session: &mut Session, database: &str) -> Result<Model> {
     reader.tables()?;
     reader.columns()?;
     reader.keys()?;
+    reader.refuse_lost_columns()?;
     reader.foreign_keys()?;
+    reader.refuse_dangling()?;
     reader.routines()?;
     reader.triggers()?;
     reader.model.objects.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
@@ -77,6 +83,7 @@ struct Reader<'s> {
     /// The name of the database as a constant.
     schema: String,
     database: &'s str,
+    rules: &'s Rules,
     model: Model,
 }
 
@@ -93,12 +100,24 @@ impl Reader<'_> {
         self.session.texts(context, &sql.replace("{schema}", &self.schema))
     }
 
+    fn ignores(&self, table: &str) -> bool {
+        self.rules.ignores(&[table])
+    }
+
+    fn ignored(&mut self) -> Result<()> {
+        let sql = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {schema} \
+                   AND TABLE_TYPE <> 'VIEW' ORDER BY TABLE_NAME";
+        let names = self.texts("list the tables", sql)?.into_iter().map(|mut row| row.swap_remove(0));
+        self.model.ignored = names.filter(|name| self.rules.ignores(&[name])).collect();
+        Ok(())
+    }
+
     /// Everything that is not one of the kinds that are written.
     fn refuse_unknown(&mut self) -> Result<()> {
         let sql = "SELECT TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, '') FROM information_schema.TABLES \
                    WHERE TABLE_SCHEMA = {schema} AND NOT (TABLE_TYPE = 'VIEW' \
-                   OR TABLE_TYPE = 'BASE TABLE' AND ENGINE <=> 'InnoDB') ORDER BY TABLE_NAME LIMIT 1";
-        if let Some(row) = self.texts("list the tables", sql)?.first() {
+                   OR TABLE_TYPE = 'BASE TABLE' AND ENGINE <=> 'InnoDB') ORDER BY TABLE_NAME";
+        if let Some(row) = self.texts("list the tables", sql)?.iter().find(|row| !self.ignores(&row[0])) {
             return unsupported(format!("{} ({} {})", row[0], row[1].to_lowercase(), row[2]));
         }
         let sql =
@@ -117,13 +136,14 @@ impl Reader<'_> {
     /// The server prints a `?` for a character beyond the basic plane in a default, a label or an expression of a table, and
     /// nothing tells it from a question mark.
     fn refuse_lossy_text(&mut self) -> Result<()> {
-        let sql = "SELECT CONCAT(TABLE_NAME, '.', COLUMN_NAME) FROM information_schema.COLUMNS \
+        let sql = "SELECT TABLE_NAME, CONCAT(TABLE_NAME, '.', COLUMN_NAME) FROM information_schema.COLUMNS \
                    WHERE TABLE_SCHEMA = {schema} AND CONCAT_WS(' ', COLUMN_DEFAULT, COLUMN_TYPE, GENERATION_EXPRESSION) \
-                   LIKE '%?%' UNION ALL SELECT CONCAT(TABLE_NAME, ', check ', CONSTRAINT_NAME) \
+                   LIKE '%?%' UNION ALL SELECT TABLE_NAME, CONCAT(TABLE_NAME, ', check ', CONSTRAINT_NAME) \
                    FROM information_schema.CHECK_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {schema} \
-                   AND CHECK_CLAUSE LIKE '%?%' LIMIT 1";
-        match self.texts("look for text that the server can not print", sql)?.first() {
-            Some(row) => lossy(&row[0]),
+                   AND CHECK_CLAUSE LIKE '%?%'";
+        match self.texts("look for text that the server can not print", sql)?.iter().find(|row| !self.ignores(&row[0]))
+        {
+            Some(row) => lossy(&row[1]),
             None => Ok(()),
         }
     }
@@ -147,6 +167,9 @@ impl Reader<'_> {
                    WHERE TABLE_SCHEMA = {schema} AND TABLE_TYPE = 'BASE TABLE' ORDER BY TABLE_NAME";
         for row in self.texts("list the tables", sql)? {
             let name = row[0].clone();
+            if self.ignores(&name) {
+                continue;
+            }
             let printed = self.created(&format!("TABLE {}", ident(&name)), 1)?;
             let sql = without_auto_increment(&printed);
             if sql.contains("/*") {
@@ -155,8 +178,9 @@ impl Reader<'_> {
             let object = Object { kind: Kind::Table, name: name.clone(), context: Vec::new(), sql };
             self.model.objects.push(object);
             let (columns, key, uniques, foreign_keys) = Default::default();
-            let auto_increment = row[1].parse().ok();
-            self.model.tables.insert(name.clone(), Table { name, columns, key, uniques, foreign_keys, auto_increment });
+            let (has_rows, auto_increment) = (self.rules.has_rows(&[&name]), row[1].parse().ok());
+            let table = Table { name, columns, key, uniques, foreign_keys, auto_increment, has_rows };
+            self.model.tables.insert(table.name.clone(), table);
         }
         Ok(())
     }
@@ -182,7 +206,8 @@ impl Reader<'_> {
                 return unsupported(format!("column {}.{} of system versioning", row[0], row[1]));
             }
             let (generated, nullable) = (row[4] != "NEVER", row[5] == "YES");
-            table.columns.push(Column { name: row[1].clone(), kind, generated, nullable });
+            let left_out = !generated && self.rules.without(&[&row[0]]).contains(&row[1]);
+            table.columns.push(Column { name: row[1].clone(), kind, generated, nullable, left_out });
         }
         Ok(())
     }
@@ -205,6 +230,39 @@ impl Reader<'_> {
                 && let Some(key) = index.iter().map(column).collect::<Option<Vec<usize>>>()
             {
                 table.key = key;
+            }
+        }
+        Ok(())
+    }
+
+    /// A column that is left out keeps its value by the key of its row.
+    fn refuse_lost_columns(&self) -> Result<()> {
+        for table in self.model.tables.values() {
+            let option = || format!("tables.{}", table.name);
+            if let Some(column) = table.key_columns().into_iter().find(|column| column.left_out) {
+                let name = column.name.escape_debug();
+                let message = format!("column `{name}` is part of the key and can not be left out");
+                return Err(Error::option(option(), message));
+            }
+            if table.key.is_empty() && table.left_out().next().is_some() {
+                let message =
+                    "has no key, so its columns can not be left out: their values would be lost with every change";
+                return Err(Error::option(option(), message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a foreign key from rows that are in the files to rows that are not.
+    fn refuse_dangling(&self) -> Result<()> {
+        for table in self.model.tables.values().filter(|table| table.has_rows) {
+            let left_out = |key: &&ForeignKey| !self.rules.has_rows(&[&key.table]);
+            if let Some(key) = table.foreign_keys.iter().find(left_out) {
+                let message = format!(
+                    "{} refers to {} by the foreign key {}, and the rows of that are left out",
+                    table.name, key.table, key.name
+                );
+                return Err(Error::option(format!("tables.{}", key.table), message));
             }
         }
         Ok(())
@@ -260,6 +318,9 @@ impl Reader<'_> {
             if sql.contains('?') {
                 return lossy(&format!("view {name}"));
             }
+            if let Some(table) = self.model.ignored.iter().find(|table| sql.contains(&ident(table))) {
+                return Err(Error::option("tables", format!("view {name} names {table}, which is ignored")));
+            }
             let context = vec![("character_set_client", client.clone()), ("collation_connection", connection.clone())];
             self.push(Object { kind: Kind::View, name, context, sql: sql.clone() }, None)?;
         }
@@ -291,6 +352,9 @@ impl Reader<'_> {
                    DATABASE_COLLATION, DEFINER, ACTION_TIMING, EVENT_MANIPULATION, EVENT_OBJECT_TABLE, ACTION_STATEMENT \
                    FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {schema} ORDER BY TRIGGER_NAME";
         for row in self.texts("list the triggers", sql)? {
+            if self.ignores(&row[9]) {
+                continue;
+            }
             let definer = match row[6].rsplit_once('@') {
                 Some((user, host)) if !host.is_empty() => format!("{}@{}", ident(user), ident(host)),
                 _ => ident(row[6].trim_end_matches('@')),

@@ -19,6 +19,7 @@ use super::sql::{ident, literal};
 use super::table::Table;
 use super::write::{Inserter, located, no_labels, push_literal};
 use super::{increments, recover, value};
+use crate::engine::Rules;
 use crate::failpoint::point;
 use crate::rows::{self, Changes, Limits, Place, Reader, RowChange};
 use crate::{Change, Committed, Cx, Error, Record, Result, Staged, StatePath};
@@ -36,6 +37,7 @@ pub(super) struct Differential<'a> {
     model: Model,
     /// The names of the tables whose rows differ.
     tables: Vec<String>,
+    notes: Vec<String>,
     prepared: bool,
     begun: bool,
 }
@@ -107,9 +109,10 @@ impl<'a> Differential<'a> {
     pub fn stage(target: &'a Target, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
         let mut session = Session::live(target)?;
         recover::begin(&mut session, target, change.op)?;
-        let model = catalog::read(&mut session, &target.database)?;
+        let model = catalog::read(&mut session, &target.database, &target.rules)?;
+        let (tables, notes) = Default::default();
         let mut staged =
-            Differential { target, change, cx, session, model, tables: Vec::new(), prepared: false, begun: false };
+            Differential { target, change, cx, session, model, tables, notes, prepared: false, begun: false };
         staged.look_at_tables()?;
         point("mysql staged")?;
         Ok(staged)
@@ -117,6 +120,7 @@ impl<'a> Differential<'a> {
 
     fn look_at_tables(&mut self) -> Result<()> {
         let next = self.change.next.tree;
+        let base_rules = self.change.base.map(|base| Rules::of(base.options)).transpose()?.unwrap_or_default();
         for folder in FILES.rows_folders(self.change.differs) {
             let first = next.within(&folder).first().map_or(&folder, |entry| &entry.path);
             let Some(table) = self.model.table_of(&folder)? else {
@@ -126,6 +130,11 @@ impl<'a> Differential<'a> {
                     false => continue,
                 }
             };
+            if !table.has_rows || !base_rules.has_rows(&[&table.name]) {
+                let note = format!("{}: its rows are not managed on both sides; left alone", table.name);
+                self.notes.push(note);
+                continue;
+            }
             self.check_definition(table)?;
             check_header(Reader::new(next, &folder, Limits::default())?.header(), table, first)?;
             if self.model.with_triggers.contains(&table.name) {
@@ -190,7 +199,7 @@ impl<'a> Differential<'a> {
             // Until the transaction ends its definition stays.
             self.session.run(&format!("look at {name}"), &format!("SELECT 1 FROM {} LIMIT 0", ident(name)))?;
         }
-        let now = catalog::read(&mut self.session, &self.target.database)?;
+        let now = catalog::read(&mut self.session, &self.target.database, &self.target.rules)?;
         match without_numbers(now) == without_numbers(self.model.clone()) {
             true => Ok(()),
             false => Err(Error::Changed { first: vec!["the schema".into()], total: 1 }),
@@ -398,6 +407,10 @@ impl Staged for Differential<'_> {
         Ok(())
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+
     fn commit(mut self: Box<Self>) -> Result<Committed> {
         // Whatever happens from here on, `recover` has to say what came of it.
         self.begun = false;
@@ -412,7 +425,7 @@ impl Staged for Differential<'_> {
         }
         point("mysql committed")?;
         finish(&mut self.session, self.target, self.change, self.cx)?;
-        Ok(Committed::default())
+        Ok(Committed { notes: self.notes.clone() })
     }
 
     fn abort(mut self: Box<Self>) -> Result<()> {
@@ -433,7 +446,7 @@ pub(super) fn finish(session: &mut Session, target: &Target, change: &Change<'_>
     let base = change.base.as_ref().map(|base| increments::read(base.tree, cx)).transpose()?.unwrap_or_default();
     for (table, (next, ..)) in increments::read(change.next.tree, cx)? {
         let base = base.get(&table).map(|(next, ..)| *next);
-        if base == Some(next) {
+        if base == Some(next) || !target.rules.has_rows(&[&table]) {
             continue;
         }
         let Some(live) = increments::live(session, &target.database, &table)? else { continue };
@@ -504,6 +517,10 @@ fn count_equal(session: &mut Session, table: &Table, line: &[u8], place: Place<'
 
 /// Whether a changed row can be updated in place: a swap of unique values with another row would be a duplicate in between.
 fn stays(table: &Table, old: &[u8], new: &[u8]) -> bool {
+    if table.left_out().next().is_some() {
+        // Deleted and inserted again, it would lose what is in no file.
+        return true;
+    }
     let stored = table.stored();
     let (old, new): (Vec<&[u8]>, Vec<&[u8]>) =
         (old.split(|b| *b == b'\t').collect(), new.split(|b| *b == b'\t').collect());
@@ -537,6 +554,9 @@ fn update(session: &mut Session, table: &Table, new: &[u8], place: Place<'_>) ->
         sql.push_str(if at > 0 { ", " } else { "" });
         sql.push_str(&format!("{} = ", ident(&column.name)));
         push_literal(column, field, &mut sql, place.file, place.line)?;
+    }
+    for column in table.left_out() {
+        sql.push_str(&format!(", {0} = {0}", ident(&column.name)));
     }
     sql.push_str(" WHERE ");
     sql.push_str(&has_key(table, new, place)?);

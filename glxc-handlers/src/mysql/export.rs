@@ -9,6 +9,7 @@ use super::settings::Target;
 use super::sql::{ident, literal};
 use super::table::Table;
 use super::{increments, value};
+use crate::engine::Rules;
 use crate::rows::{Limits, Line, Sorter, Writer, gitattributes};
 use crate::{Cx, Error, Exported, MemorySink, Result, Sink, StatePath};
 
@@ -19,12 +20,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) fn export(target: &Target, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
     let (mut session, model) = snapshot(target, cx)?;
     write_schema(&model, sink, cx)?;
-    for table in model.tables.values() {
+    for table in model.tables.values().filter(|table| table.has_rows) {
         write_rows(&mut session, table, sink, cx)?;
     }
     increments::write(&model, sink)?;
     session.run("end the transaction", "COMMIT")?;
-    Ok(Exported::default())
+    Ok(Exported { fingerprint: None, notes: notes(&model, &target.rules) })
+}
+
+/// What the rules leave out, a line each.
+fn notes(model: &Model, rules: &Rules) -> Vec<String> {
+    let ignored = model.ignored.iter().filter_map(|name| rules.note(&[name], name, |_| false));
+    let ruled = model.tables.values().filter_map(|table| {
+        rules.note(&[&table.name], &table.name, |name| table.columns.iter().any(|column| column.name == name))
+    });
+    ignored.chain(ruled).collect()
 }
 
 /// Writes what is not rows.
@@ -50,7 +60,7 @@ fn snapshot(target: &Target, cx: &Cx<'_>) -> Result<(Session, Model)> {
     let start = Instant::now();
     loop {
         cx.check()?;
-        match attempt(&mut session, &target.database) {
+        match attempt(&mut session, target) {
             Ok(Some(model)) => return Ok((session, model)),
             Ok(None) => {}
             Err(error) if is_in_the_way(&error) => {}
@@ -63,13 +73,14 @@ fn snapshot(target: &Target, cx: &Cx<'_>) -> Result<(Session, Model)> {
     }
 }
 
-fn attempt(session: &mut Session, database: &str) -> Result<Option<Model>> {
-    let before = (catalog::read(session, database)?, birthdays(session, database)?);
+fn attempt(session: &mut Session, target: &Target) -> Result<Option<Model>> {
+    let Target { database, rules, .. } = target;
+    let before = (catalog::read(session, database, rules)?, birthdays(session, database)?);
     session.run("begin", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")?;
     for table in before.0.tables.keys() {
         session.run(&format!("look at {table}"), &format!("SELECT 1 FROM {} LIMIT 0", ident(table)))?;
     }
-    let after = (catalog::read(session, database)?, birthdays(session, database)?);
+    let after = (catalog::read(session, database, rules)?, birthdays(session, database)?);
     let unmoved = without_numbers(before.0) == without_numbers(after.0.clone()) && before.1 == after.1;
     Ok(unmoved.then_some(after.0))
 }

@@ -22,7 +22,7 @@ fn header() -> Header {
 /// Writes the row file.
 pub(super) fn write(model: &Model, sink: &mut dyn Sink) -> Result<()> {
     let mut writer = Writer::new(sink, folder()?, &header(), Limits::default())?;
-    for table in model.tables.values() {
+    for table in model.tables.values().filter(|table| table.has_rows) {
         if let Some(next) = table.auto_increment {
             writer.line(format!("{}\t{next}", escape(&table.name)).as_bytes())?;
         }

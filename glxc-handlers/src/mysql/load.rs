@@ -17,11 +17,13 @@ use super::schema::{Database, Kind, Object, Schema};
 use super::session::{Session, as_timeout, words};
 use super::settings::Target;
 use super::sql::{ident, list, literal, qualified};
+use super::table::Table;
 use super::write::Inserter;
 use super::{export, foreign_keys, increments, recover};
+use crate::engine::Rules;
 use crate::failpoint::point;
 use crate::rows::{Limits, Reader};
-use crate::{Change, Committed, Cx, Error, Mode, OpId, Record, Result, Sink, Staged, StatePath, Tree};
+use crate::{Change, Committed, Cx, Error, Mode, OpId, Record, Result, Sink, Staged, StatePath, Tree, names};
 
 /// Says that the tables have not moved yet: it is renamed with them.
 const PENDING: &str = "glxc_pending";
@@ -50,7 +52,8 @@ pub(super) struct Load<'a> {
 impl<'a> Load<'a> {
     /// Creates the database and loads everything.
     pub fn stage(target: &'a Target, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
-        let schema = Schema::of(change.next.tree, cx)?;
+        let mut schema = Schema::of(change.next.tree, cx)?;
+        schema.objects.retain(|object| object.kind != Kind::Table || !target.rules.ignores(&[&object.name]));
         let mut session = match change.base.filter(|_| !change.replace) {
             Some(_) => Session::live(target)?,
             None => Session::connect(target)?,
@@ -60,8 +63,9 @@ impl<'a> Load<'a> {
         let mut load = Load { target, change, cx, session, schema, wanted, guard, notes, settled };
         load.check_empty()?;
         load.refuse_lost_grants()?;
+        load.refuse_lost_rows()?;
         if let Some(base) = change.base.filter(|_| !change.replace) {
-            load.wanted = Some(hashes(base.tree, cx)?);
+            load.wanted = Some(hashes(base.tree, &target.rules, cx)?);
             load.compare_early()?;
         }
         load.fill()?;
@@ -80,7 +84,7 @@ impl<'a> Load<'a> {
         {
             return Ok(());
         }
-        let there = catalog::read(&mut self.session, name)?.database;
+        let there = catalog::read(&mut self.session, name, &self.target.rules)?.database;
         match there == self.schema.database {
             true => Ok(()),
             false => {
@@ -110,6 +114,31 @@ impl<'a> Load<'a> {
         }
     }
 
+    /// Refuses to replace live rows that the files never held.
+    fn refuse_lost_rows(&mut self) -> Result<()> {
+        let live = &self.target.database;
+        if !self.session.has_database(live)? {
+            return Ok(());
+        }
+        let model = catalog::read(&mut self.session, live, &self.target.rules)?;
+        let replaced = self.replaced(&model)?;
+        lost_rows(&mut self.session, &model, &replaced)
+    }
+
+    /// The live tables that are replaced. What only has its definition in the files stays, where that is the same.
+    fn replaced(&self, live: &Model) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for table in live.tables.values() {
+            let of = |objects: &[Object]| {
+                objects.iter().find(|object| object.kind == Kind::Table && object.name == table.name).map(Object::text)
+            };
+            if table.has_rows || of(&live.objects) != of(&self.schema.objects) {
+                names.push(table.name.clone());
+            }
+        }
+        Ok(names)
+    }
+
     /// Declines what is not what base has before everything is loaded for nothing.
     fn compare_early(&mut self) -> Result<()> {
         let live = look(self.target, self.cx)?.unwrap_or_default();
@@ -127,14 +156,14 @@ impl<'a> Load<'a> {
         for table in self.schema.of_kind(Kind::Table) {
             create_object(&mut self.session, table)?;
         }
-        let model = catalog::read(&mut self.session, &new)?;
+        let model = catalog::read(&mut self.session, &new, &self.target.rules)?;
         self.load_rows(&model)?;
         self.set_increments(&model)?;
         create_others(&mut self.session, &self.schema)?;
-        let model = catalog::read(&mut self.session, &new)?;
+        let model = catalog::read(&mut self.session, &new, &self.target.rules)?;
         self.check_read_back(&model)?;
         self.notes = foreign_keys::notes(&mut self.session, &new, &model)?;
-        drop_others(&mut self.session, &new)?;
+        drop_others(&mut self.session, &new, &self.target.rules)?;
         self.session
             .run("set up the session", "SET SESSION foreign_key_checks = 1, SESSION check_constraint_checks = 1")?;
         let marks = format!("CREATE TABLE {PENDING} (x int) ENGINE=InnoDB");
@@ -173,12 +202,13 @@ impl<'a> Load<'a> {
         for entry in tree.entries() {
             if let Some(Part::Rows(folder)) = part(&entry.path)
                 && model.table_of(&folder)?.is_none()
+                && is_managed(&entry.path, &self.target.rules)
             {
                 return Err(Error::input(&entry.path, None, "the pushed schema has no such table"));
             }
         }
         self.session.run("set up the session", "SET SESSION autocommit = 0")?;
-        for table in model.tables.values() {
+        for table in model.tables.values().filter(|table| table.has_rows) {
             let folder = table.folder()?;
             let mut reader = Reader::new(tree, &folder, Limits::default())?;
             let first = tree.within(&folder).first().map_or(&folder, |entry| &entry.path);
@@ -205,6 +235,9 @@ impl<'a> Load<'a> {
     fn set_increments(&mut self, model: &Model) -> Result<()> {
         let new = recover::new_database(self.target, self.change.op);
         for (table, (next, file, line)) in increments::read(self.change.next.tree, self.cx)? {
+            if !self.target.rules.has_rows(&[&table]) {
+                continue;
+            }
             if model.tables.get(&table).is_none_or(|table| table.auto_increment.is_none()) {
                 return Err(Error::input(&file, line, "the pushed schema has no such table with such a column"));
             }
@@ -221,24 +254,28 @@ impl<'a> Load<'a> {
                 true => Err(changed(["the database, which was missing".to_owned()])),
             };
         };
-        let (mut guard, mut names) = (Session::live(self.target)?, Vec::new());
+        let mut guard = Session::live(self.target)?;
         recover::hold(&mut guard, &recover::guard_name(self.target, self.change.op))?;
-        for table in catalog::read(&mut self.session, &self.target.database)?.tables.into_keys() {
-            names.push(table);
-        }
+        let before = catalog::read(&mut self.session, &self.target.database, &self.target.rules)?;
+        let names = self.replaced(&before)?;
         if !names.is_empty() {
             let tables = list(&names, |name| format!("{} WRITE", ident(name)));
             guard.run("lock the tables of the database", &format!("LOCK TABLES {tables}"))?;
         }
-        let model = catalog::read(&mut self.session, &self.target.database)?;
-        if model.tables.keys().ne(names.iter()) {
+        let model = catalog::read(&mut self.session, &self.target.database, &self.target.rules)?;
+        if model.tables.keys().ne(before.tables.keys()) || self.replaced(&model)? != names {
             return Err(changed(["the tables of the database".to_owned()]));
         }
+        lost_rows(&mut guard, &model, &names)?;
         compare(wanted, &look_at(&mut guard, &model, self.cx)?)?;
         let new = recover::new_database(self.target, self.change.op);
         for name in &names {
             let sql = format!("INSERT INTO {} VALUES ({})", qualified(&new, OLD), literal(name));
             self.session.run("make a list of the old tables", &sql)?;
+        }
+        for name in model.tables.keys().filter(|name| !names.contains(name)) {
+            let sql = format!("DROP TABLE IF EXISTS {}", qualified(&new, name));
+            self.session.run(&format!("leave {name} as it is"), &sql)?;
         }
         self.guard = Some((guard, names));
         self.keep_increments(&model)
@@ -252,6 +289,9 @@ impl<'a> Load<'a> {
         for (table, (next, ..)) in pushed {
             let there = live.tables.get(&table).and_then(|table| table.auto_increment);
             let base = base.get(&table).map(|(next, ..)| *next);
+            if !self.target.rules.has_rows(&[&table]) {
+                continue;
+            }
             if let Some(there) =
                 there.map(|there| increments::merged(base, there, next)).filter(|wanted| *wanted != next)
             {
@@ -346,7 +386,7 @@ pub(super) fn finish(session: &mut Session, target: &Target, change: &Change<'_>
     session.run("create the database", &format!("CREATE DATABASE IF NOT EXISTS {} {options}", ident(live)))?;
     session.run("set up the database", &format!("ALTER DATABASE {} {options}", ident(live)))?;
     let tables = base_tables(session, &new)?;
-    drop_others(session, live)?;
+    drop_others(session, live, &target.rules)?;
     if tables.iter().any(|name| name == PENDING) {
         let old = session.texts("list the old tables", &format!("SELECT name FROM {}", qualified(&new, OLD)))?;
         for row in old {
@@ -375,15 +415,15 @@ fn base_tables(session: &mut Session, database: &str) -> Result<Vec<String>> {
     Ok(session.texts("list the tables", &sql)?.into_iter().map(|mut row| row.swap_remove(0)).collect())
 }
 
-/// Drops what is not a table: it is made again.
-fn drop_others(session: &mut Session, database: &str) -> Result<()> {
+/// Drops what is not a table, nor stands on one that is ignored: it is made again.
+fn drop_others(session: &mut Session, database: &str, rules: &Rules) -> Result<()> {
     let name = literal(database);
     let sql = format!(
-        "SELECT 'TRIGGER', TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {name} UNION ALL \
-         SELECT 'VIEW', TABLE_NAME FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {name} UNION ALL \
-         SELECT ROUTINE_TYPE, ROUTINE_NAME FROM information_schema.ROUTINES WHERE BINARY ROUTINE_SCHEMA = {name}"
+        "SELECT 'TRIGGER', TRIGGER_NAME, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {name} UNION ALL \
+         SELECT 'VIEW', TABLE_NAME, NULL FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {name} UNION ALL \
+         SELECT ROUTINE_TYPE, ROUTINE_NAME, NULL FROM information_schema.ROUTINES WHERE BINARY ROUTINE_SCHEMA = {name}"
     );
-    for row in session.texts("list what is not a table", &sql)? {
+    for row in session.texts("list what is not a table", &sql)?.iter().filter(|row| !rules.ignores(&[&row[2]])) {
         let (kind, object) = (&row[0], qualified(database, &row[1]));
         session.run(&format!("drop {object}"), &format!("DROP {kind} IF EXISTS {object}"))?;
     }
@@ -427,9 +467,7 @@ fn create_object(session: &mut Session, object: &Object) -> Result<()> {
 }
 
 /// The first line of pushed row files must be that of the table.
-pub(super) fn check_header(
-    header: Option<&crate::rows::Header>, table: &super::table::Table, first: &StatePath,
-) -> Result<()> {
+pub(super) fn check_header(header: Option<&crate::rows::Header>, table: &Table, first: &StatePath) -> Result<()> {
     match header {
         None => {
             let message =
@@ -456,18 +494,18 @@ fn look(target: &Target, cx: &Cx<'_>) -> Result<Option<Hashes>> {
 fn look_at(session: &mut Session, model: &Model, cx: &Cx<'_>) -> Result<Hashes> {
     let mut sink = Hashing::default();
     export::write_schema(model, &mut sink, cx)?;
-    for table in model.tables.values() {
+    for table in model.tables.values().filter(|table| table.has_rows) {
         export::write_rows(session, table, &mut sink, cx)?;
     }
     sink.hashes.retain(|path, _| is_compared(path));
     Ok(sink.hashes)
 }
 
-/// The files of a tree.
-fn hashes(tree: &dyn Tree, cx: &Cx<'_>) -> Result<Hashes> {
+/// The files of a tree, but for those of tables that are not managed.
+fn hashes(tree: &dyn Tree, rules: &Rules, cx: &Cx<'_>) -> Result<Hashes> {
     let mut sink = Hashing::default();
     let mut buffer = vec![0; 64 << 10];
-    for entry in tree.entries().iter().filter(|entry| is_compared(&entry.path)) {
+    for entry in tree.entries().iter().filter(|entry| is_compared(&entry.path) && is_managed(&entry.path, rules)) {
         cx.check()?;
         sink.begin(&entry.path, entry.mode)?;
         let mut input = tree.open(&entry.path)?;
@@ -480,6 +518,35 @@ fn hashes(tree: &dyn Tree, cx: &Cx<'_>) -> Result<Hashes> {
         sink.end()?;
     }
     Ok(sink.hashes)
+}
+
+/// Whether the rules leave a file of the schema or of rows in.
+fn is_managed(path: &StatePath, rules: &Rules) -> bool {
+    let parts: Vec<&[u8]> = path.components().collect();
+    let named = |name: &[u8]| std::str::from_utf8(name).ok().and_then(names::decode);
+    match parts.as_slice() {
+        [b"data", table, ..] => named(table).is_none_or(|table| rules.has_rows(&[&table])),
+        [b"schema", b"tables", file] => {
+            let table = file.strip_suffix(b".sql").and_then(named);
+            table.is_none_or(|table| !rules.ignores(&[&table]))
+        }
+        _ => true,
+    }
+}
+
+/// Fails where a table of the current database that is replaced has rows that are in no file.
+fn lost_rows(session: &mut Session, live: &Model, replaced: &[String]) -> Result<()> {
+    let is_whole = |table: &Table| table.has_rows && table.left_out().next().is_none();
+    for table in replaced.iter().filter(|name| !live.tables.get(*name).is_some_and(is_whole)) {
+        if session.finds(&format!("look into {table}"), &format!("SELECT 1 FROM {} LIMIT 1", ident(table)))? {
+            let message = format!(
+                "the files do not hold all of the rows of {table}, and replacing the table would lose them; take the rule out \
+                 or empty the table"
+            );
+            return Err(Error::option("tables", message));
+        }
+    }
+    Ok(())
 }
 
 fn is_compared(path: &StatePath) -> bool {

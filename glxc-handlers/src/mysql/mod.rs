@@ -25,6 +25,8 @@
 //! - `database`: its name.
 //! - `socket`: the server's unix socket (`/run/mysqld/mysqld.sock`), `user` (`root`, who logs in by being root).
 //! - `password_file`: a file with the password, beside the server and never in the repository.
+//! - `tables`: patterns of names, in which `*` stands for anything, each with `"schema"` (the definition only; an import keeps
+//!   the live rows), `"ignore"` (neither read nor dropped) or `{ ignore = ["column"] }`.
 //!
 //! # What is an error by its name
 //! An export refuses what it would lose: tables of another engine than InnoDB, sequences, system versioning, events, packages,

@@ -3,18 +3,20 @@
 use std::path::PathBuf;
 
 use super::recover::MARKS;
+use crate::engine::Rules;
 use crate::{Error, Result, Settings};
 
 /// Databases that are the server's own.
 const SYSTEM: [&str; 4] = ["mysql", "information_schema", "performance_schema", "sys"];
 
-/// Which server and database.
+/// Which server and database, and what of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub socket: PathBuf,
     pub user: String,
     pub password_file: Option<PathBuf>,
     pub database: String,
+    pub rules: Rules,
 }
 
 impl Target {
@@ -25,6 +27,8 @@ impl Target {
         let socket = reader.text("socket")?.unwrap_or("/run/mysqld/mysqld.sock");
         let user = reader.text("user")?.unwrap_or("root");
         let password_file = reader.text("password_file")?.map(PathBuf::from);
+        reader.table("tables")?;
+        let rules = Rules::of(&settings.options)?;
         reader.finish()?;
         check_database(database)?;
         if user.is_empty() || user.contains('\0') {
@@ -33,7 +37,7 @@ impl Target {
         if !socket.starts_with('/') {
             return Err(Error::option("socket", "must be the absolute path of the server's unix socket"));
         }
-        Ok(Target { socket: socket.into(), user: user.into(), password_file, database: database.into() })
+        Ok(Target { socket: socket.into(), user: user.into(), password_file, database: database.into(), rules })
     }
 }
 

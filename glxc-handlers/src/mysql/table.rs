@@ -17,6 +17,8 @@ pub(super) struct Table {
     pub foreign_keys: Vec<ForeignKey>,
     /// The value that the next row gets, where it has such a column.
     pub auto_increment: Option<u64>,
+    /// Its rows are part of the state.
+    pub has_rows: bool,
 }
 
 /// A foreign key of a table.
@@ -32,7 +34,12 @@ pub(super) struct ForeignKey {
 impl Table {
     /// The columns that stand in the files.
     pub fn stored(&self) -> Vec<&Column> {
-        self.columns.iter().filter(|column| !column.generated).collect()
+        self.columns.iter().filter(|column| !column.generated && !column.left_out).collect()
+    }
+
+    /// The columns that are left out of the files, and keep what they have.
+    pub fn left_out(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.left_out)
     }
 
     /// The folder of its row files.

@@ -35,6 +35,8 @@ pub(super) struct Column {
     /// It is computed by the server, and stands in no file.
     pub generated: bool,
     pub nullable: bool,
+    /// It is left out of the files, since the settings of the state say so.
+    pub left_out: bool,
 }
 
 /// What the server says of a column, as its kind; `None` for a type that this handler does not know.
@@ -293,7 +295,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn column(data_type: &str, charset: &str) -> Column {
-        Column { name: "c".into(), kind: kind(data_type, charset).unwrap(), generated: false, nullable: true }
+        Column {
+            name: "c".into(),
+            kind: kind(data_type, charset).unwrap(),
+            generated: false,
+            nullable: true,
+            left_out: false,
+        }
     }
 
     fn field(column: &Column, values: &[Option<&[u8]>]) -> String {

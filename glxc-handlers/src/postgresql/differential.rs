@@ -13,11 +13,12 @@ use super::recover::{done_schema, drop_schema, require_prepared, session_name, s
 use super::schema::{Column, Model, Table, TableKind};
 use super::sequences::{self, Position};
 use super::session::{Session, Watch, as_violation, code};
-use super::settings::{Rules, Target};
+use super::settings::Target;
 use super::sql::{ident, literal};
 use super::staging::{Files, Room, Source, Staging};
 use super::table::{check_header, folder, is_own, missing_rows};
 use super::triggers::Quiet;
+use crate::engine::Rules;
 use crate::failpoint::point;
 use crate::rows::{self, Changes, Counts, Header, Limits, RowChange};
 use crate::{Change, Committed, Cx, Description, Error, Record, Result, Staged, StatePath};
@@ -141,7 +142,7 @@ impl<'a> Differential<'a> {
     fn stage_pair(&mut self, target: &Target, pair: Pair) -> Result<()> {
         self.cx.check()?;
         let Some(table) = pair.old.as_ref().or(pair.new.as_ref()) else { return Ok(()) };
-        let managed = |rules: &Rules| rules.has_rows(&table.schema, &table.name);
+        let managed = |rules: &Rules| rules.has_rows(&[&table.schema, &table.name]);
         let base_rules = self.change.base.as_ref().map(|base| Rules::of(base.options)).transpose()?;
         if managed(&target.rules) && base_rules.as_ref().is_none_or(managed) {
             self.cx.progress.begin(&table.qualified, None);

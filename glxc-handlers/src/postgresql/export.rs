@@ -3,10 +3,11 @@
 use super::schema::{self, ConfigTable, Model};
 use super::scope::leave_out;
 use super::session::{Session, Watch};
-use super::settings::{Rule, Rules, Target};
+use super::settings::Target;
 use super::sql::literal;
 use super::table::{RowTable, row_tables};
 use super::{copy, sequences, snapshot};
+use crate::engine::Rules;
 use crate::rows::{Limits, Line, Sorter, Writer, gitattributes};
 use crate::{Cx, Error, Exported, Fingerprint, Result, Sink, StatePath};
 
@@ -99,7 +100,7 @@ fn refuse_what_is_not_kept(session: &mut Session, model: &Model, rules: &Rules) 
             literal(table)
         );
         let place = session.rows("name a table of an extension", &place)?.into_iter().next().unwrap_or_default();
-        let left_out = matches!(place.as_slice(), [Some(schema), Some(name)] if !rules.has_rows(schema, name));
+        let left_out = matches!(place.as_slice(), [Some(schema), Some(name)] if !rules.has_rows(&[schema, name]));
         let context = format!("look into {table}");
         let sql = format!("SELECT EXISTS (SELECT FROM {table} {condition})");
         if !left_out && session.holds(&context, &sql)? {
@@ -111,10 +112,10 @@ fn refuse_what_is_not_kept(session: &mut Session, model: &Model, rules: &Rules) 
 
 /// Refuses a foreign key from rows that are in the files to rows that are not.
 fn refuse_dangling(model: &Model, rules: &Rules) -> Result<()> {
-    for table in model.tables.values().filter(|table| rules.has_rows(&table.schema, &table.name)) {
+    for table in model.tables.values().filter(|table| rules.has_rows(&[&table.schema, &table.name])) {
         for key in &table.foreign_keys {
             let Some(parent) = model.tables.get(&key.table) else { continue };
-            if !rules.has_rows(&parent.schema, &parent.name) {
+            if !rules.has_rows(&[&parent.schema, &parent.name]) {
                 let option = format!("tables.{}.{}", parent.schema, parent.name);
                 let message = format!(
                     "{} refers to {} by the foreign key {}, and the rows of that are left out",
@@ -129,14 +130,9 @@ fn refuse_dangling(model: &Model, rules: &Rules) -> Result<()> {
 
 /// What the rules leave out, a line each.
 fn notes(model: &Model, rules: &Rules) -> Vec<String> {
-    let note = |table: &schema::Table| match rules.rule(&table.schema, &table.name)? {
-        Rule::Schema => Some(format!("{}: its definition only", table.qualified)),
-        Rule::Ignore => Some(format!("{}: ignored", table.qualified)),
-        Rule::Without(columns) => {
-            let there = |name: &&String| table.columns.iter().any(|column| column.name == **name);
-            let names: Vec<&str> = columns.iter().filter(there).map(String::as_str).collect();
-            (!names.is_empty()).then(|| format!("{}: without {}", table.qualified, names.join(", ")))
-        }
+    let note = |table: &schema::Table| {
+        let has = |name: &str| table.columns.iter().any(|column| column.name == name);
+        rules.note(&[&table.schema, &table.name], &table.qualified, has)
     };
     model.tables.values().filter_map(note).collect()
 }

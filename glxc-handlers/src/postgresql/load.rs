@@ -19,11 +19,12 @@ use super::recover::{
 use super::schema::{self, Database, Model};
 use super::schema_files::SchemaFiles;
 use super::session::{LOCK_TIMEOUT, Session, Watch, code, failed_io, server_error};
-use super::settings::{Rules, Target};
+use super::settings::Target;
 use super::sql::{ident, list, literal};
 use super::staging::input;
 use super::table::{self, RowTable, row_tables};
 use super::{copy, definition, sequences, snapshot};
+use crate::engine::Rules;
 use crate::failpoint::point;
 use crate::rows::{Limits, Reader};
 use crate::{Change, Committed, Cx, Error, Record, Result, Staged, StatePath, Tree};
@@ -156,7 +157,7 @@ impl<'a> Load<'a> {
     fn refuse_loss(&mut self) -> Result<()> {
         let Some(mut live) = self.enter()? else { return Ok(()) };
         for (schema, table) in snapshot::tables(&mut live)? {
-            let Some(_) = self.target.rules.rule(&schema, &table) else { continue };
+            let Some(_) = self.target.rules.rule(&[&schema, &table]) else { continue };
             let qualified = super::sql::qualified(&schema, &table);
             let sql = format!("SELECT EXISTS (SELECT FROM ONLY {qualified})");
             if live.holds(&format!("look into {qualified}"), &sql)? {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::schema::{Kind, Model, ObjectId};
-use super::settings::Rules;
+use crate::engine::Rules;
 use crate::{Error, Result};
 
 /// Takes the tables out that the rules ignore, with all that is part of them.
 pub(super) fn leave_out(model: &mut Model, rules: &Rules) -> Result<()> {
-    let ignored = model.tables.values().filter(|table| rules.ignores(&table.schema, &table.name));
+    let ignored = model.tables.values().filter(|table| rules.ignores(&[&table.schema, &table.name]));
     let ignored: BTreeSet<String> = ignored.map(|table| table.qualified.clone()).collect();
     if ignored.is_empty() {
         return Ok(());

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::copy::{escape, unescape};
 use super::schema::{Model, Sequence};
 use super::session::Session;
-use super::settings::Rules;
 use super::sql::literal;
+use crate::engine::Rules;
 use crate::rows::{Comparator, Header, Limits, Writer};
 use crate::{Error, Result, Sink, StatePath};
 
@@ -70,7 +70,7 @@ pub(super) fn parse(line: &[u8]) -> Option<Entry> {
 pub(super) fn stored<'m>(model: &'m Model, rules: &Rules) -> Vec<&'m Sequence> {
     let stored = |sequence: &&Sequence| {
         let owner = sequence.owned_by.as_ref().and_then(|(table, _)| model.tables.get(table));
-        sequence.extension.is_none() && owner.is_none_or(|table| rules.has_rows(&table.schema, &table.name))
+        sequence.extension.is_none() && owner.is_none_or(|table| rules.has_rows(&[&table.schema, &table.name]))
     };
     model.sequences.values().filter(stored).collect()
 }

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::{Error, Options, Result, Settings, Value};
+use crate::engine::Rules;
+use crate::{Error, Result, Settings};
 
 /// Where the server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,96 +75,10 @@ fn server(socket: Option<&str>, host: Option<&str>) -> Result<Server> {
     }
 }
 
-/// What a state says about a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Rule {
-    /// Its definition only; its rows stay as they are.
-    Schema,
-    /// Neither read nor dropped.
-    Ignore,
-    /// Without these columns; their live values stay.
-    Without(Vec<String>),
-}
-
-/// The rules for tables: patterns of `schema.table`, in which `*` stands for anything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rules(Vec<(String, Rule)>);
-
-impl Rules {
-    /// The rules among the options of a state.
-    pub fn of(options: &Options) -> Result<Self> {
-        options.reader().table("tables")?.map(Rules::new).transpose().map(Option::unwrap_or_default)
-    }
-
-    fn new(options: &Options) -> Result<Self> {
-        options
-            .iter()
-            .map(|(pattern, value, line)| Ok((pattern.into(), rule(pattern, value, line)?)))
-            .collect::<Result<_>>()
-            .map(|mut rules: Vec<(String, Rule)>| {
-                // A name before a pattern, a longer pattern before a shorter one.
-                rules.sort_by_key(|(pattern, _)| (pattern.contains('*'), std::cmp::Reverse(pattern.len())));
-                Rules(rules)
-            })
-    }
-
-    /// The rule for a table. A name goes before a pattern, a longer pattern before a shorter one.
-    pub fn rule(&self, schema: &str, table: &str) -> Option<&Rule> {
-        let name = format!("{schema}.{table}");
-        self.0.iter().find(|(pattern, _)| matches(pattern, &name)).map(|(_, rule)| rule)
-    }
-
-    /// Whether the rows of a table are part of the state.
-    pub fn has_rows(&self, schema: &str, table: &str) -> bool {
-        !matches!(self.rule(schema, table), Some(Rule::Schema | Rule::Ignore))
-    }
-
-    /// Whether the table is left out altogether.
-    pub fn ignores(&self, schema: &str, table: &str) -> bool {
-        matches!(self.rule(schema, table), Some(Rule::Ignore))
-    }
-
-    /// The columns that are left out.
-    pub fn without(&self, schema: &str, table: &str) -> &[String] {
-        match self.rule(schema, table) {
-            Some(Rule::Without(columns)) => columns,
-            _ => &[],
-        }
-    }
-}
-
-fn rule(pattern: &str, value: &Value, line: Option<u64>) -> Result<Rule> {
-    let wrong = |message: &str| Error::Options { key: format!("tables.{pattern}"), line, message: message.into() };
-    match value {
-        Value::Text(text) if text == "schema" => Ok(Rule::Schema),
-        Value::Text(text) if text == "ignore" => Ok(Rule::Ignore),
-        Value::Table(table) => {
-            let mut reader = table.reader();
-            let columns = reader.texts("ignore")?.ok_or_else(|| wrong("must name columns: { ignore = [\"name\"] }"))?;
-            reader.finish()?;
-            Ok(Rule::Without(columns.into_iter().map(String::from).collect()))
-        }
-        _ => Err(wrong("must be \"schema\", \"ignore\" or { ignore = [\"column\"] }")),
-    }
-}
-
-/// Whether a pattern, in which `*` stands for any text, matches a whole name.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or("")) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::StatePath;
+    use crate::{Options, StatePath, Value};
 
     fn target(options: Options) -> Result<Target> {
         Target::new(&Settings::new("shop", StatePath::new("data/shop").unwrap(), options))
@@ -197,28 +112,5 @@ mod tests {
     fn localhost_becomes_an_address() {
         let target = target(Options::new().with("database", text("shop")).with("host", text("localhost"))).unwrap();
         assert_eq!(target.server, Server::Address([127, 0, 0, 1].into()));
-    }
-
-    #[test]
-    fn stars_stand_for_anything() {
-        for (pattern, name) in [("a.b", "a.b"), ("a.*", "a.b"), ("*", "a.b"), ("*.b*d", "a.bcd"), ("a.**", "a.")] {
-            assert!(matches(pattern, name), "{pattern} {name}");
-        }
-        for (pattern, name) in [("a.b", "a.bc"), ("a.*c", "a.b"), ("ab*ba", "aba"), ("", "a"), ("*x*", "abc")] {
-            assert!(!matches(pattern, name), "{pattern} {name}");
-        }
-    }
-
-    #[test]
-    fn a_name_goes_before_a_pattern() {
-        let rules = Options::new()
-            .with("public.*", text("ignore"))
-            .with("public.session*", text("schema"))
-            .with("public.session", Value::Table(Options::new().with("ignore", Value::List(vec![text("x")]))));
-        let rules = Rules::new(&rules).unwrap();
-        assert_eq!(rules.without("public", "session"), ["x"]);
-        assert_eq!(rules.rule("public", "session2"), Some(&Rule::Schema));
-        assert!(rules.ignores("public", "other") && !rules.has_rows("public", "session2"));
-        assert_eq!(rules.rule("shop", "x"), None);
     }
 }

@@ -1,8 +1,8 @@
 //! How the rows of one table stand in files, and the SQL that follows from it.
 
 use super::schema::{Column, Model, Table, TableKind};
-use super::settings::Rules;
 use super::sql::{ident, list};
+use crate::engine::Rules;
 use crate::rows::{Comparator, Header};
 use crate::{Error, Result, StatePath, names};
 
@@ -26,12 +26,15 @@ pub(super) struct RowTable<'m> {
 /// All tables whose rows are part of the state.
 pub(super) fn row_tables<'m>(model: &'m Model, rules: &Rules) -> Result<Vec<RowTable<'m>>> {
     let tables = model.tables.values().filter(|table| table.kind == TableKind::Ordinary);
-    tables.filter(|table| rules.has_rows(&table.schema, &table.name)).map(|table| RowTable::new(table, rules)).collect()
+    tables
+        .filter(|table| rules.has_rows(&[&table.schema, &table.name]))
+        .map(|table| RowTable::new(table, rules))
+        .collect()
 }
 
 impl<'m> RowTable<'m> {
     fn new(table: &'m Table, rules: &Rules) -> Result<Self> {
-        let without = rules.without(&table.schema, &table.name);
+        let without = rules.without(&[&table.schema, &table.name]);
         let stored = |column: &&Column| !column.generated && !without.contains(&column.name);
         let columns: Vec<&Column> = table.columns.iter().filter(stored).collect();
         let mut key = Vec::new();

@@ -53,6 +53,14 @@ impl Subject {
         Subject { server, database: database.into(), options, handler, number }
     }
 
+    /// The same database under rules for tables.
+    pub fn with_tables(&self, rules: &[(&str, Value)]) -> Subject {
+        let tables = rules.iter().fold(Options::new(), |tables, (name, rule)| tables.with(*name, rule.clone()));
+        let options = self.options.clone().with("tables", Value::Table(tables));
+        let handler = handler::make(&Settings::new("shop", path("shop"), options.clone())).unwrap();
+        Subject { options, handler, ..Subject::on(self.server, &self.database) }
+    }
+
     /// Another database on the same server.
     pub fn beside(&self, database: &str) -> Subject {
         Subject::on(self.server, database)
@@ -106,6 +114,12 @@ impl Subject {
         let mut sink = MemorySink::new(None);
         with_cx(|cx| self.handler.export(None, &mut sink, cx))?;
         sink.finish()
+    }
+
+    /// What an export leaves out, in its own words.
+    pub fn notes(&self) -> Vec<String> {
+        let mut sink = MemorySink::new(None);
+        with_cx(|cx| self.handler.export(None, &mut sink, cx)).unwrap().notes
     }
 
     pub fn new_op(&self) -> OpId {
