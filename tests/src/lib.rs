@@ -146,6 +146,29 @@ impl World {
         self.glxc(&[psql.as_slice(), more.as_slice()].concat())
     }
 
+    /// Runs SQL in a MariaDB database of the container as root, and returns what it prints, without decoration.
+    pub fn mariadb(&self, database: &str, sql: &str) -> Said {
+        self.glxc(&["exec", &self.name, "--", "mariadb", "--batch", "--skip-column-names", "-e", sql, database])
+    }
+
+    /// Forgets which failpoints were hit, and arms the next ones.
+    ///
+    /// # Panics
+    /// Where the container can not be reached.
+    pub fn arm(&self, armed: &str) {
+        let script = format!("cd /var/lib/glxc/failpoints; rm -f hits armed; printf '{armed}' > armed");
+        self.exec(&script).accepted();
+    }
+
+    /// The failpoints that were hit since, in order; disarms the others.
+    ///
+    /// # Panics
+    /// Where the container can not be reached.
+    pub fn hits(&self) -> Vec<String> {
+        let text = self.exec("cd /var/lib/glxc/failpoints; cat hits; rm -f hits armed").accepted();
+        text.lines().map(str::to_owned).collect()
+    }
+
     /// Writes a file of the user's repository.
     ///
     /// # Panics

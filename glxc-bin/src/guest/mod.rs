@@ -48,6 +48,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 pub fn registry() -> Registry {
     Registry::new()
         .with("files", glxc_handlers::files::make)
+        .with("mysql", glxc_handlers::mysql::make)
         .with("postgresql", glxc_handlers::postgresql::make)
         .with("script", glxc_handlers::script::make)
 }

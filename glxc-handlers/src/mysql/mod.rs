@@ -19,7 +19,7 @@
 //! ```
 //!
 //! It keeps the promises of the conformance suite against MariaDB 10.11, but that several transactions can be prepared to commit
-//! together: rows that differ can, a load can not. No program of this repository has it among its kinds of state yet.
+//! together: rows that differ can, and a load that replaces no table; another load can not.
 //!
 //! # Options
 //! - `database`: its name.
@@ -34,7 +34,8 @@
 //! or from another database, a comment of the database, definitions written under another collation of the database or, unless
 //! they are ASCII, in another character set than Unicode, and definitions of tables and views with a `?`, for which the server may
 //! have a character that it does not print. An import refuses to change rows of tables with triggers, since they would act again,
-//! and to do what takes more than one transaction (a load, a change of definitions) together with other databases.
+//! and to do what takes more than one transaction (a load that replaces tables, a change of definitions) together with other
+//! databases.
 //!
 //! Memory stays at 64 MiB and four times the largest row, but in a push of rows that differ, which takes up to seven times a row
 //! that it changes.
