@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use siphasher::sip128::SipHasher24;
+
 use super::catalog::{self, Model};
 use super::schema::Schema;
 use super::session::{Session, code};
@@ -11,13 +13,17 @@ use super::table::Table;
 use super::{increments, value};
 use crate::engine::Rules;
 use crate::rows::{Limits, Line, Sorter, Writer, gitattributes};
-use crate::{Cx, Error, Exported, MemorySink, Result, Sink, StatePath};
+use crate::{Cx, Error, Exported, Fingerprint, MemorySink, Result, Sink, StatePath};
 
 /// How long to try for a moment at which nobody changes a definition, where the caller gave no deadline.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Part of every fingerprint: another way of writing means other files. Raise it with every change of what an export writes.
+const FORMAT: &str = "mysql 1";
+
 /// Writes the live database as files.
 pub(super) fn export(target: &Target, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
+    let fingerprint = Some(fingerprint(target)?);
     let (mut session, model) = snapshot(target, cx)?;
     write_schema(&model, sink, cx)?;
     for table in model.tables.values().filter(|table| table.has_rows) {
@@ -25,7 +31,22 @@ pub(super) fn export(target: &Target, sink: &mut dyn Sink, cx: &Cx<'_>) -> Resul
     }
     increments::write(&model, sink)?;
     session.run("end the transaction", "COMMIT")?;
-    Ok(Exported { fingerprint: None, notes: notes(&model, &target.rules) })
+    Ok(Exported { fingerprint, notes: notes(&model, &target.rules) })
+}
+
+/// A cheap sign that nothing changed: how far the log of InnoDB is, which every write of a row moves, and every definition that
+/// is kept beside it. It is of one life of the server: after a crash the log may have lost its end, and reach the same place
+/// with other writes. (The log of a server that is left alone stops, once it has written what was changed to its place.)
+pub(super) fn fingerprint(target: &Target) -> Result<Fingerprint> {
+    let mut session = Session::live(target)?;
+    let sql = "SELECT CONCAT_WS(' ', VERSION(), @@datadir, CAST(UNIX_TIMESTAMP() - up.VARIABLE_VALUE AS INT), \
+               log.VARIABLE_VALUE) FROM information_schema.GLOBAL_STATUS up, information_schema.GLOBAL_STATUS log \
+               WHERE up.VARIABLE_NAME = 'UPTIME' AND log.VARIABLE_NAME = 'INNODB_LSN_CURRENT'";
+    // First: what comes later is in no fingerprint that equals this one.
+    let server = session.value("take a fingerprint", sql)?;
+    let model = catalog::read(&mut session, &target.database, &target.rules)?;
+    let definitions = SipHasher24::new().hash(format!("{model:?}").as_bytes()).as_u128();
+    Ok(Fingerprint(format!("{FORMAT}; {server}; {definitions:032x}; {:?}", target.rules)))
 }
 
 /// What the rules leave out, a line each.

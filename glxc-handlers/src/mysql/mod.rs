@@ -63,8 +63,8 @@ mod value;
 mod write;
 
 use crate::{
-    Caps, Change, Commit, Committed, Cx, Decision, Description, Error, Exported, Handler, Live, OpId, Record, Recorded,
-    Recovered, Result, Settings, Sink, Snapshot, Staged, Tree, Unit, Ways,
+    Caps, Change, Commit, Committed, Cx, Decision, Description, Error, Exported, Fingerprint, Handler, Live, OpId,
+    Record, Recorded, Recovered, Result, Settings, Sink, Snapshot, Staged, Tree, Unit, Ways,
 };
 use differential::Differential;
 use layout::{Part, part};
@@ -118,6 +118,14 @@ impl Handler for Mysql {
 
     fn check(&self, base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
         layout::check(base, next, cx)
+    }
+
+    fn fingerprint(&self, cx: &Cx<'_>) -> Result<Option<Fingerprint>> {
+        cx.check()?;
+        match export::fingerprint(&self.target) {
+            Err(Error::Gone { .. }) => Ok(None),
+            fingerprint => fingerprint.map(Some),
+        }
     }
 
     fn export(&self, _: Option<&Recorded<'_>>, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {

@@ -155,3 +155,45 @@ fn who_does_not_see_everything_exports_nothing() {
     let error = chain(&crate::harness::with_cx(|cx| handler.live(cx)).unwrap_err());
     assert!(error.contains("Access denied") && !error.contains("wrong"), "{error}");
 }
+
+/// The fingerprint of a server on which nobody does anything any more.
+fn settled(subject: &Subject) -> glxc_handlers::Fingerprint {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let before = subject.fingerprint().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        if subject.fingerprint().unwrap() == before {
+            return before;
+        }
+        assert!(std::time::Instant::now() < until, "the log of the server does not stop");
+    }
+}
+
+#[test]
+fn a_database_that_is_left_alone_is_not_read_again() {
+    let Some(subject) = Subject::alone("left_alone") else { return };
+    assert_eq!(subject.fingerprint(), None);
+    subject.create();
+    subject.run("CREATE TABLE t (id int AUTO_INCREMENT PRIMARY KEY, v int);\nINSERT INTO t VALUES (1, 1)");
+    let mut before = settled(&subject);
+    let mut sink = glxc_handlers::MemorySink::new(None);
+    let exported = crate::harness::with_cx(|cx| subject.handler.export(None, &mut sink, cx)).unwrap();
+    assert_eq!(exported.fingerprint.as_ref(), Some(&before));
+    assert_eq!(settled(&subject), before, "an export is no change");
+    for sql in [
+        "UPDATE t SET v = 2",
+        "CREATE VIEW w AS SELECT v FROM t",
+        "CREATE OR REPLACE VIEW w AS SELECT v + 1 FROM t",
+        "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.v = 1",
+        "CREATE FUNCTION f() RETURNS int RETURN 1",
+        "ALTER TABLE t AUTO_INCREMENT = 50",
+        "START TRANSACTION;\nINSERT INTO t VALUES (90, 1);\nROLLBACK",
+    ] {
+        subject.run(sql);
+        let after = subject.fingerprint().unwrap();
+        assert_ne!(after, before, "{sql}");
+        before = settled(&subject);
+    }
+    let ruled = subject.with_tables(&[("t", glxc_handlers::Value::Text("schema".into()))]);
+    assert_ne!(ruled.fingerprint(), Some(before));
+}

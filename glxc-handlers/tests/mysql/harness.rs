@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use glxc_handlers::{
-    Change, Committed, Decision, Description, Error, Handler, MemorySink, MemoryTree, OpId, Options, Recorded,
-    Recovered, Result, Settings, Tree, Value, differences, mysql as handler,
+    Change, Committed, Decision, Description, Error, Fingerprint, Handler, MemorySink, MemoryTree, OpId, Options,
+    Recorded, Recovered, Result, Settings, Tree, Value, differences, mysql as handler,
 };
 use mysql::prelude::Queryable;
 
@@ -114,6 +114,10 @@ impl Subject {
         let mut sink = MemorySink::new(None);
         with_cx(|cx| self.handler.export(None, &mut sink, cx))?;
         sink.finish()
+    }
+
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        with_cx(|cx| self.handler.fingerprint(cx)).unwrap()
     }
 
     /// What an export leaves out, in its own words.
