@@ -17,7 +17,7 @@ use super::session::{Session, as_timeout};
 use super::settings::Target;
 use super::sql::{ident, literal};
 use super::table::Table;
-use super::write::{Inserter, located, no_labels, push_literal};
+use super::write::{Inserter, located, no_labels, push_literal, push_value};
 use super::{increments, recover, value};
 use crate::engine::Rules;
 use crate::failpoint::point;
@@ -41,6 +41,9 @@ pub(super) struct Differential<'a> {
     prepared: bool,
     begun: bool,
 }
+
+/// From how many bytes on a row is read and written in pieces only.
+const LARGE: usize = 1 << 20;
 
 /// A row that differs, without its values: they may be large.
 #[derive(Debug)]
@@ -85,6 +88,12 @@ impl Row {
             file: place.file.clone(),
             line: place.line,
         })
+    }
+}
+
+impl Row {
+    fn is_large(&self) -> bool {
+        [self.old, self.new].into_iter().flatten().any(|(length, _)| length > LARGE)
     }
 }
 
@@ -283,35 +292,36 @@ impl<'a> Differential<'a> {
             let same = last.filter(|(same, _)| *same == print(old));
             let times = same.map_or(1, |(_, times)| times + 1);
             last = Some((print(old), times));
-            if count_equal(session, table, old, place)? < times {
+            if count_equal(session, table, "TRUE", old, place)? < times {
                 conflicts.add(table, &table.header().name_row(old));
             }
             Ok(())
         })
     }
 
-    /// Reads the live rows of the keys of those that differ, and locks them.
+    /// Looks for the live rows of the keys of those that differ, and locks them.
     fn in_batches(
         &mut self, name: &str, mut act: impl FnMut(&Table, &[Row], &HashMap<Vec<u8>, Print>) -> Result<()>,
     ) -> Result<()> {
         let (mut batch, mut size) = (Vec::new(), 0);
         let table = self.table(name)?.clone();
-        let mut finish = |session: &mut Session, batch: &mut Vec<Row>| -> Result<()> {
-            let rows = std::mem::take(batch);
-            let live = fetch(session, &table, &rows)?;
-            act(&table, &rows, &live)
-        };
         self.each(name, &[], |session, table, change| {
             let row = Row::of(table, change)?;
+            if row.is_large() {
+                // After those before it, which are told in order.
+                finish_batch(session, table, std::mem::take(&mut batch), &mut act)?;
+                let live = look_for(session, table, change, &row)?;
+                return act(table, &[row], &live);
+            }
             size += row.condition.len();
             batch.push(row);
             if batch.len() >= BATCH.0 || size >= BATCH.1 {
                 size = 0;
-                finish(session, &mut batch)?;
+                finish_batch(session, table, std::mem::take(&mut batch), &mut act)?;
             }
             Ok(())
         })?;
-        if batch.is_empty() { Ok(()) } else { finish(&mut self.session, &mut batch) }
+        finish_batch(&mut self.session, &table, batch, &mut act)
     }
 
     /// Updates what was not deleted, and inserts the rest.
@@ -330,7 +340,7 @@ impl<'a> Differential<'a> {
     fn verify(&mut self, name: &str, there: &[bool]) -> Result<()> {
         if self.table(name)?.key.is_empty() {
             return self.each(name, there, |session, table, change| match sides(change) {
-                (_, Some(new), place) if count_equal(session, table, new, place)? == 0 => {
+                (_, Some(new), place) if count_equal(session, table, "TRUE", new, place)? == 0 => {
                     Err(Error::input(place.file, place.line, "not a row as the server prints it"))
                 }
                 _ => Ok(()),
@@ -479,6 +489,18 @@ fn has_key(table: &Table, line: &[u8], place: Place<'_>) -> Result<String> {
     Ok(sql)
 }
 
+/// Hands out a batch with what is live of it.
+fn finish_batch(
+    session: &mut Session, table: &Table, batch: Vec<Row>,
+    act: &mut impl FnMut(&Table, &[Row], &HashMap<Vec<u8>, Print>) -> Result<()>,
+) -> Result<()> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let live = fetch(session, table, &batch)?;
+    act(table, &batch, &live)
+}
+
 /// The live rows of some keys, by their key, locked.
 fn fetch(session: &mut Session, table: &Table, rows: &[Row]) -> Result<HashMap<Vec<u8>, Print>> {
     let conditions = rows.iter().map(|row| row.condition.as_str()).collect::<Vec<_>>().join(" OR ");
@@ -494,25 +516,46 @@ fn fetch(session: &mut Session, table: &Table, rows: &[Row]) -> Result<HashMap<V
 }
 
 /// The condition that a row of a bag is a line, behind what is there.
-fn push_is_line(table: &Table, line: &[u8], place: Place<'_>, sql: &mut String) -> Result<()> {
-    let wrong = || Error::input(place.file, place.line, "not a row as the server prints it");
+fn push_is_line(session: &mut Session, table: &Table, line: &[u8], place: Place<'_>, sql: &mut String) -> Result<()> {
     let stored = table.stored();
     if stored.is_empty() {
         sql.push_str("TRUE");
     }
     for (at, (column, field)) in stored.iter().zip(line.split(|b| *b == b'\t')).enumerate() {
         sql.push_str(if at > 0 { " AND " } else { "" });
-        column.push_is(field, sql).ok_or_else(wrong)?;
+        let (before, behind) = column.is(field);
+        sql.push_str(&before);
+        push_value(session, column, field, sql, place.file, place.line)?;
+        sql.push_str(&behind);
     }
     Ok(())
 }
 
-/// How many rows of a bag are a line; they are locked.
-fn count_equal(session: &mut Session, table: &Table, line: &[u8], place: Place<'_>) -> Result<u64> {
-    let mut sql = format!("SELECT 1 FROM {} WHERE ", ident(&table.name));
-    push_is_line(table, line, place, &mut sql)?;
+/// What of a large row is live, by its key: one of its sides, something else, or nothing. The server compares, since reading
+/// such a row takes several times its memory.
+fn look_for(
+    session: &mut Session, table: &Table, change: &RowChange<'_>, row: &Row,
+) -> Result<HashMap<Vec<u8>, Print>> {
+    let (old, new, place) = sides(change);
+    for line in [old, new].into_iter().flatten() {
+        if count_equal(session, table, &row.condition, line, place)? > 0 {
+            return Ok(HashMap::from([(row.key.clone(), print(line))]));
+        }
+    }
+    let sql = format!("SELECT 1 FROM {} WHERE {} FOR UPDATE", ident(&table.name), row.condition);
+    let is_there = session.finds(&format!("compare the rows of {}", table.name), &sql)?;
+    Ok(is_there.then(|| (row.key.clone(), Print::default())).into_iter().collect())
+}
+
+/// How many rows are a line, of those that meet a condition; they are locked.
+fn count_equal(session: &mut Session, table: &Table, condition: &str, line: &[u8], place: Place<'_>) -> Result<u64> {
+    let mut sql = format!("SELECT 1 FROM {} WHERE {condition} AND ", ident(&table.name));
+    push_is_line(session, table, line, place, &mut sql)?;
     sql.push_str(" FOR UPDATE");
-    Ok(session.rows(&format!("compare the rows of {}", table.name), &sql)?.len() as u64)
+    let context = format!("compare the rows of {}", table.name);
+    let count = session.rows(&context, &sql)?.len() as u64;
+    session.let_go(&context)?;
+    Ok(count)
 }
 
 /// Whether a changed row can be updated in place: a swap of unique values with another row would be a duplicate in between.
@@ -539,11 +582,13 @@ fn delete(session: &mut Session, table: &Table, change: &RowChange<'_>) -> Resul
     }
     let mut sql = format!("DELETE FROM {} WHERE ", ident(&table.name));
     match table.key.is_empty() {
-        true => push_is_line(table, old, place, &mut sql)?,
+        true => push_is_line(session, table, old, place, &mut sql)?,
         false => sql.push_str(&has_key(table, old, place)?),
     }
     sql.push_str(" LIMIT 1");
-    session.write(&format!("delete rows of {}", table.name), &sql)
+    let context = format!("delete rows of {}", table.name);
+    session.write(&context, &sql)?;
+    session.let_go(&context)
 }
 
 /// Updates a changed row. Every column is set, also to the value that it has: one that is set by the server with every
@@ -553,7 +598,7 @@ fn update(session: &mut Session, table: &Table, new: &[u8], place: Place<'_>) ->
     for (at, (column, field)) in table.stored().iter().zip(new.split(|b| *b == b'\t')).enumerate() {
         sql.push_str(if at > 0 { ", " } else { "" });
         sql.push_str(&format!("{} = ", ident(&column.name)));
-        push_literal(column, field, &mut sql, place.file, place.line)?;
+        push_value(session, column, field, &mut sql, place.file, place.line)?;
     }
     for column in table.left_out() {
         sql.push_str(&format!(", {0} = {0}", ident(&column.name)));
@@ -565,5 +610,6 @@ fn update(session: &mut Session, table: &Table, new: &[u8], place: Place<'_>) ->
         true => session.write(&context, &sql),
         false => session.write_loosely(&context, &sql, &loose),
     };
-    written.map_err(|error| located(error, place.file, place.line))
+    written.map_err(|error| located(error, place.file, place.line))?;
+    session.let_go(&context)
 }

@@ -37,7 +37,7 @@
 //! and to do what takes more than one transaction (a load that replaces tables, a change of definitions) together with other
 //! databases.
 //!
-//! Memory stays at 64 MiB and four times the largest row, but in a push of rows that differ, which takes up to seven times a row
+//! Memory stays at 64 MiB and four times the largest row, but in a push of rows that differ, which takes up to five times a row
 //! that it changes.
 //!
 //! # What it does not keep

@@ -103,6 +103,8 @@ pub(super) struct Session {
     broken: bool,
     /// The longest statement that the server takes, in bytes.
     pub longest: usize,
+    /// How many variables hold large values.
+    held: usize,
 }
 
 impl fmt::Debug for Session {
@@ -123,7 +125,7 @@ impl Session {
             .stmt_cache_size(0)
             .max_allowed_packet(Some(LONGEST_PACKET));
         let conn = Conn::new(options).map_err(failed(format!("connect to {}", target.socket.display())))?;
-        Session { conn, broken: false, longest: 0 }.pinned()
+        Session { conn, broken: false, longest: 0, held: 0 }.pinned()
     }
 
     /// Connects to the state's own database.
@@ -206,6 +208,31 @@ impl Session {
             None => Ok(()),
             Some(warning) => Err(Error::Engine { context: context.into(), source: warning.into() }),
         }
+    }
+
+    /// Puts a large value into a variable, piece by piece, until [`Session::let_go`]: the driver copies each statement, so that
+    /// one with the whole value would take several times its memory. The name of the variable.
+    pub fn hold(&mut self, context: &str, pieces: impl Iterator<Item = String>) -> Result<String> {
+        self.held += 1;
+        let variable = format!("@glxc_{}", self.held);
+        for (number, piece) in pieces.enumerate() {
+            let before = if number > 0 { format!("{variable}, ") } else { String::new() };
+            self.write(context, &format!("SET {variable} = CONCAT({before}{piece})"))?;
+        }
+        Ok(variable)
+    }
+
+    /// Whether variables hold values.
+    pub fn holds(&self) -> bool {
+        self.held > 0
+    }
+
+    /// Empties the variables.
+    pub fn let_go(&mut self, context: &str) -> Result<()> {
+        for number in 1..=std::mem::take(&mut self.held) {
+            self.run(context, &format!("SET @glxc_{number} = NULL"))?;
+        }
+        Ok(())
     }
 
     /// Runs the statement of a definition under the settings that belong to it.

@@ -172,10 +172,30 @@ impl Column {
         Some(())
     }
 
-    /// The condition that it has exactly the value of a file, behind what is there.
-    pub fn push_is(&self, field: &[u8], sql: &mut String) -> Option<()> {
+    /// A value of a file that is to be handed over in pieces, where it is longer than one. `None` where the server would not
+    /// take it as exactly that value, too.
+    pub fn large<'a>(&'a self, field: &'a [u8], piece: usize) -> Option<Large<'a>> {
+        if field.len() <= piece {
+            return None;
+        }
+        let text = std::str::from_utf8(field).ok()?;
+        match &self.kind {
+            Kind::Bytes => is_hex(text).then_some(Large { rest: text, piece, hex: true, charset: None }),
+            Kind::Text { charset, .. } => match text.strip_prefix("\\x") {
+                None => is_escaped(text).then_some(Large { rest: text, piece, hex: false, charset: None }),
+                Some(rest) => {
+                    let charset = Some(charset.as_str()).filter(|charset| !UNICODE.contains(charset));
+                    is_hex(rest).then_some(Large { rest, piece, hex: true, charset })
+                }
+            },
+            _ => None,
+        }
+    }
+
+    /// The condition that it has exactly the value of a file: what stands before that, and behind.
+    pub fn is(&self, field: &[u8]) -> (String, String) {
         let column = ident(&self.name);
-        let (before, behind) = match &self.kind {
+        match &self.kind {
             Kind::Number | Kind::Plain => (format!("{column} <=> "), String::new()),
             Kind::Float => (format!("{column} + 0e0 <=> "), String::new()),
             Kind::Bit => (format!("{column} + 0 <=> "), String::new()),
@@ -187,16 +207,52 @@ impl Column {
             Kind::Text { charset, .. } => {
                 (format!("BINARY {column} <=> BINARY CONVERT("), format!(" USING {charset})"))
             }
-        };
-        sql.push_str(&before);
-        self.push_literal(field, sql)?;
-        sql.push_str(&behind);
-        Some(())
+        }
     }
 
     /// Whether the value of a file is that of an ENUM which is none of its labels. Strict mode does not take it.
     pub fn is_no_label(&self, field: &[u8]) -> bool {
         matches!(self.kind, Kind::Text { label: true, .. }) && field == b"\\x"
+    }
+}
+
+/// A large value of a file: an iterator over constants, which follow one another in it.
+#[derive(Debug)]
+pub(super) struct Large<'a> {
+    rest: &'a str,
+    piece: usize,
+    hex: bool,
+    charset: Option<&'a str>,
+}
+
+impl Large<'_> {
+    /// What stands for the value in SQL, where a variable holds all its pieces.
+    pub fn expression(&self, variable: &str) -> String {
+        self.charset.map_or(variable.into(), |charset| format!("CONVERT({variable} USING {charset})"))
+    }
+}
+
+impl Iterator for Large<'_> {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let mut end = (self.piece & !1).min(self.rest.len());
+        while !self.rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        // Not within an escape, which takes two bytes.
+        let slashes = self.rest[..end].bytes().rev().take_while(|byte| *byte == b'\\').count();
+        let (piece, rest) = self.rest.split_at(end - slashes % 2);
+        self.rest = rest;
+        if piece.is_empty() {
+            return None;
+        }
+        let mut sql = String::new();
+        match self.hex {
+            true => sql.extend(["x'", piece, "'"]),
+            false => push_quoted(piece, &mut sql)?,
+        }
+        Some(sql)
     }
 }
 
@@ -251,13 +307,7 @@ pub(super) fn unescape(value: &[u8]) -> Option<String> {
 
 /// A text as a constant. What is escaped in a file is escaped in SQL alike. `None` for any other escape.
 fn push_quoted(text: &str, sql: &mut String) -> Option<()> {
-    let mut letters = text.bytes();
-    while let Some(byte) = letters.next() {
-        if byte == b'\\' {
-            let letter = letters.next()?;
-            ESCAPES.iter().find(|(known, _)| *known == letter)?;
-        }
-    }
+    is_escaped(text).then_some(())?;
     sql.reserve(text.len() + SLACK);
     sql.push('\'');
     for (at, part) in text.split('\'').enumerate() {
@@ -268,6 +318,17 @@ fn push_quoted(text: &str, sql: &mut String) -> Option<()> {
     }
     sql.push('\'');
     Some(())
+}
+
+/// Whether a text has only escapes that are known.
+fn is_escaped(text: &str) -> bool {
+    let mut letters = text.bytes();
+    while let Some(byte) = letters.next() {
+        if byte == b'\\' && !letters.next().is_some_and(|letter| ESCAPES.iter().any(|(known, _)| *known == letter)) {
+            return false;
+        }
+    }
+    true
 }
 
 fn push_hex(bytes: &[u8], line: &mut Vec<u8>) {
@@ -346,6 +407,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn pieces_are_the_whole(text in "[a\\\\é😀\t']{0,40}", piece in 4_usize..9) {
+            let (column, field) = (column("text", "utf8mb4"), escape(&text));
+            let Some(large) = column.large(field.as_bytes(), piece) else {
+                prop_assert!(field.len() <= piece);
+                return Ok(());
+            };
+            let pieces: Vec<String> = large.collect();
+            prop_assert!(pieces.iter().all(|sql| sql.len() <= 2 + 2 * piece));
+            let inner: String = pieces.iter().map(|sql| &sql[1..sql.len() - 1]).collect();
+            prop_assert_eq!(format!("'{inner}'"), column.literal(field.as_bytes()).unwrap());
+        }
+
         #[test]
         fn values_come_back(text in "[a\\\\\\PC\t\n\r\u{8}\0\u{1a}]{0,12}") {
             let escaped = escape(&text);

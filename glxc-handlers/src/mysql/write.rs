@@ -46,21 +46,20 @@ impl<'t> Inserter<'t> {
             if at > 0 {
                 self.sql.push_str(", ");
             }
-            push_literal(column, field, &mut self.sql, file, number)?;
+            push_value(session, column, field, &mut self.sql, file, number)?;
         }
         self.sql.push(')');
         self.rows.push((start..self.sql.len(), file.clone(), number));
         if self.rows.len() == 1 && self.sql.len() >= session.longest {
-            let (takes, most) = (self.sql.len(), session.longest);
-            let message = format!("takes {takes} bytes in SQL; the server takes {most} (max_allowed_packet)");
-            return Err(Error::input(file, number, message));
+            return Err(too_long(file, number, self.sql.len(), session.longest));
         }
         if loose.is_empty() {
-            return Ok(());
+            return if session.holds() { self.finish(session) } else { Ok(()) };
         }
         self.rows.clear();
         let written = session.write_loosely(&self.context, &self.sql, &loose);
         self.sql.truncate(self.head.len());
+        let written = written.and_then(|()| session.let_go(&self.context));
         written.map_err(|error| located(error, file, number))
     }
 
@@ -71,7 +70,8 @@ impl<'t> Inserter<'t> {
         let explained = written.map_err(|error| self.explain(session, &rows, error));
         self.sql.truncate(self.head.len());
         self.sql.shrink_to(2 * STATEMENT);
-        explained
+        explained?;
+        session.let_go(&self.context)
     }
 
     /// An error at the line that it is about.
@@ -103,6 +103,31 @@ pub(super) fn push_literal(
     let name = column.name.escape_debug();
     let wrong = || Error::input(file, number, format!("column `{name}`: not a value as the server prints it"));
     column.push_literal(field, sql).ok_or_else(wrong)
+}
+
+/// The least that a piece of a large value has, and how many pieces there are at most of a larger one: the server copies what
+/// it has with each.
+const PIECES: (usize, usize) = (256 << 10, 64);
+
+/// The same, where a large value is put into a variable first.
+pub(super) fn push_value(
+    session: &mut Session, column: &Column, field: &[u8], sql: &mut String, file: &StatePath, number: u64,
+) -> Result<()> {
+    let piece = PIECES.0.max(field.len() / PIECES.1).min(session.longest / 4);
+    let Some(large) = column.large(field, piece) else { return push_literal(column, field, sql, file, number) };
+    if field.len() >= session.longest {
+        return Err(too_long(file, number, field.len(), session.longest));
+    }
+    let expression = large.expression("@");
+    let variable = session.hold("hand over a large value", large).map_err(|error| located(error, file, number))?;
+    sql.push_str(&expression.replacen('@', &variable, 1));
+    Ok(())
+}
+
+/// A row, or a value of one, that the server does not take.
+fn too_long(file: &StatePath, number: u64, takes: usize, most: usize) -> Error {
+    let message = format!("takes {takes} bytes in SQL; the server takes {most} (max_allowed_packet)");
+    Error::input(file, number, message)
 }
 
 /// The columns of a line whose value is none of the labels of an ENUM.
