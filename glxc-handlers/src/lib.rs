@@ -19,6 +19,7 @@
 //!
 //! Every engine stands behind a feature of its own name.
 
+pub mod bson;
 pub mod conformance;
 mod cx;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]

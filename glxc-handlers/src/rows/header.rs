@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{BadRow, excerpt, key};
+use crate::bson;
 
 /// The version of the format that this crate writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -24,13 +25,20 @@ pub enum Comparator {
     Number,
     /// `b`: unescaped bytes.
     Bytes,
+    /// `bson`: documents by their `_id`, as [`crate::bson`] reads them, in the order of BSON.
+    Document,
 }
 
 impl Comparator {
-    fn letter(self) -> char {
+    /// All of them, by what stands behind the number of a column.
+    const ALL: [(&str, Comparator); 3] =
+        [("bson", Comparator::Document), ("n", Comparator::Number), ("b", Comparator::Bytes)];
+
+    fn word(self) -> &'static str {
         match self {
-            Comparator::Number => 'n',
-            Comparator::Bytes => 'b',
+            Comparator::Number => "n",
+            Comparator::Bytes => "b",
+            Comparator::Document => "bson",
         }
     }
 }
@@ -56,7 +64,7 @@ impl Header {
     /// assert_eq!(Header::parse(header.to_line().as_bytes()).unwrap(), header);
     /// ```
     pub fn to_line(&self) -> String {
-        let key = self.key.iter().map(|(column, how)| format!("{}{}", column + 1, how.letter()));
+        let key = self.key.iter().map(|(column, how)| format!("{}{}", column + 1, how.word()));
         let key = match self.key.is_empty() {
             true => "bag".to_owned(),
             false => format!("key={}", key.collect::<Vec<_>>().join(",")),
@@ -126,11 +134,14 @@ impl Header {
 
     /// The key of a line for a message, as `id=17`; of a bag, the beginning of the line. Values are shortened.
     pub fn name_row(&self, line: &[u8]) -> String {
-        let value = |column: usize| excerpt(line.split(|b| *b == b'\t').nth(column).unwrap_or_default());
+        let field = |column: usize| line.split(|b| *b == b'\t').nth(column).unwrap_or_default();
         match self.key.is_empty() {
             true => format!("row `{}`", excerpt(line)),
             false => {
-                let named = self.key.iter().map(|(c, _)| format!("{}={}", self.columns[*c].escape_debug(), value(*c)));
+                let named = self.key.iter().map(|(column, how)| match how {
+                    Comparator::Document => format!("_id={}", excerpt(&bson::id_text(field(*column)))),
+                    _ => format!("{}={}", self.columns[*column].escape_debug(), excerpt(field(*column))),
+                });
                 named.collect::<Vec<_>>().join(" ")
             }
         }
@@ -187,10 +198,8 @@ fn parse_key(text: &str) -> Option<Vec<(usize, Comparator)>> {
         return Some(Vec::new());
     }
     let column = |part: &str| {
-        let (number, comparator) = match part.strip_suffix('n') {
-            Some(number) => (number, Comparator::Number),
-            None => (part.strip_suffix('b')?, Comparator::Bytes),
-        };
+        let named = |(word, comparator)| Some((part.strip_suffix(word)?, comparator));
+        let (number, comparator) = Comparator::ALL.into_iter().find_map(named)?;
         Some((number.parse::<usize>().ok()?.checked_sub(1)?, comparator))
     };
     text.strip_prefix("key=")?.split(',').map(column).collect()

@@ -1,6 +1,7 @@
 //! Keys of rows as bytes whose plain order is the order of the rows.
 
 use super::{BadRow, Comparator};
+use crate::bson;
 
 const INFINITY_BELOW: u8 = 1;
 const NEGATIVE: u8 = 2;
@@ -18,7 +19,7 @@ const LARGEST_EXPONENT: i64 = 1_000_000_000;
 
 /// Appends the key of one field.
 pub(super) fn push(field: &[u8], comparator: Comparator, key: &mut Vec<u8>) -> Result<(), BadRow> {
-    if field == b"\\N" {
+    if field == b"\\N" && comparator != Comparator::Document {
         key.push(NULL);
         return Ok(());
     }
@@ -26,6 +27,10 @@ pub(super) fn push(field: &[u8], comparator: Comparator, key: &mut Vec<u8>) -> R
         Comparator::Bytes => push_bytes(field, key),
         Comparator::Number => {
             push_number(field, key).ok_or_else(|| BadRow(format!("not a number: `{}`", super::excerpt(field))))?;
+        }
+        Comparator::Document => {
+            let pushed = bson::from_line(field).and_then(|document| bson::push_id(bson::id(&document)?, key));
+            pushed.map_err(|bad| BadRow(bad.to_string()))?;
         }
     }
     Ok(())
@@ -62,7 +67,7 @@ fn unescaped(c: u8) -> u8 {
 
 /// A class, then for finite numbers `0.DIGITS * 10^EXPONENT`: the exponent with its sign bit flipped, the digits plus one,
 /// and a zero byte; all complemented where the number is negative.
-fn push_number(text: &[u8], key: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn push_number(text: &[u8], key: &mut Vec<u8>) -> Option<()> {
     let (negative, unsigned) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),

@@ -37,6 +37,7 @@ mod writer;
 pub use changes::{Changes, Counts, Place, RowChange};
 pub use check::{check, check_changed};
 pub use header::{Comparator, Header, VERSION, escape, unescape};
+pub(crate) use key::push_number;
 pub use merge::{Conflict, Merge, Merged, Scope};
 pub use reader::{Line, Reader};
 pub use sorter::{Sorted, Sorter, sorted};

@@ -1,5 +1,6 @@
 //! What the tests of the engines share.
 
+pub mod battery;
 pub mod folder;
 pub mod memory;
 #[cfg(feature = "mysql")]
