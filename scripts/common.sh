@@ -95,22 +95,19 @@ postgresql_root() {
     echo "/var/cache/glxc-tests/postgresql-$1-$2"
 }
 
-# Makes such a system where it is missing or older than a month. The newest suites move, and at times can not be installed:
-# then an old one is good enough. Its user `postgres` is the one of this system, whom the handler logs in as, and nothing
-# in it makes anybody root.
-need_postgresql_root() {
-    local version=$1 suite=$2 root new log
-    root=$(postgresql_root "$version" "$suite")
-    new=$root.new
+# Makes an unpacked system where it is missing or older than a month: its NAME, its folder, its SUITE, and what else mmdebstrap is
+# told. The newest suites move, and at times can not be installed: then an old one is good enough. Nothing in it makes anybody root.
+need_unpacked() {
+    local name=$1 root=$2 suite=$3 new=$2.new log
+    shift 3
     [ -z "$(find "$root" -maxdepth 0 -mtime -30 2>/dev/null)" ] || return 0
-    echo "unpacking PostgreSQL $version of Debian $suite"
+    echo "unpacking $name of Debian $suite"
     rm -rf "$new"
     mkdir -p "$(dirname "$root")"
     log=$(mktemp)
-    if mmdebstrap --quiet --variant=minbase --include="postgresql-$version" --aptopt='Acquire::Check-Valid-Until "false"' \
+    if mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' \
         --essential-hook='mkdir -p "$1/etc/postgresql-common"' \
-        --essential-hook='echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"' \
-        --customize-hook="chroot \"\$1\" usermod --uid $(id -u postgres) postgres" \
+        --essential-hook='echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"' "$@" \
         --customize-hook='find "$1" -xdev -type f -perm /6000 -exec chmod a-s {} +' \
         "$suite" "$new" http://deb.debian.org/debian >"$log" 2>&1; then
         rm -rf "$root"
@@ -119,10 +116,33 @@ need_postgresql_root() {
     else
         rm -rf "$new"
         tail -n 20 "$log" >&2
-        [ -d "$root" ] || fail "Debian $suite with PostgreSQL $version could not be unpacked"
+        [ -d "$root" ] || fail "$name of Debian $suite could not be unpacked"
         echo "keeping the one of $(date -r "$root" +%F)"
     fi
     rm -f "$log"
+}
+
+# Its user `postgres` is the one of this system, whom the handler logs in as.
+need_postgresql_root() {
+    need_unpacked "PostgreSQL $1" "$(postgresql_root "$1" "$2")" "$2" --include="postgresql-$1" \
+        --customize-hook="chroot \"\$1\" usermod --uid $(id -u postgres) postgres"
+}
+
+# Where the unpacked system with FerretDB is: it speaks the protocol of MongoDB, of which Debian has no package, and keeps the data in
+# PostgreSQL with DocumentDB.
+FERRETDB=2.7.0
+ferretdb_root() {
+    echo "/var/cache/glxc-tests/ferretdb-$FERRETDB-forky"
+}
+
+need_ferretdb_root() {
+    # It is built there, and only the program stays. Go asks by TLS, which takes the certificates of this system.
+    need_unpacked "FerretDB $FERRETDB" "$(ferretdb_root)" forky --include=postgresql-18-documentdb,golang-go \
+        --customize-hook='install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"' \
+        --customize-hook="chroot \"\$1\" env HOME=/tmp/go GOPATH=/tmp/go GOFLAGS=-modcacherw GOBIN=/usr/local/bin CGO_ENABLED=0 \
+            go install github.com/FerretDB/FerretDB/v2/cmd/ferretdb@v$FERRETDB" \
+        --customize-hook='rm -rf "$1/tmp/go"' \
+        --customize-hook='chroot "$1" apt-get -q -y autoremove --purge golang-go'
 }
 
 # Runs tests of the whole chain beside each other: each has containers of its own and waits most of its time. Each argument is
