@@ -12,6 +12,7 @@ SETS=(
     "-p glxc-handlers"
     "-p glxc-handlers --features postgresql"
     "-p glxc-handlers --features mysql"
+    "-p glxc-handlers --features mongodb"
     "-p glxc-sysconf"
     "-p glxc-lxc"
     "-p glxc-transport"
@@ -30,7 +31,7 @@ for set in "${SETS[@]}"; do
 done
 
 echo "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --features glxc-handlers/postgresql,glxc-handlers/mysql,glxc-bin/keeper,glxc-bin/guest
+RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --features glxc-handlers/postgresql,glxc-handlers/mysql,glxc-handlers/mongodb,glxc-bin/keeper,glxc-bin/guest
 
 # A light set of features brings no database client, and only the keeper brings liblxc.
 brings_no() {
@@ -44,6 +45,8 @@ brings_no() {
 echo "dependencies"
 clients="postgres|tokio-postgres|tokio|mysql|mysql_common|mongodb"
 brings_no "$clients|lxc-sys|glxc-lxc" -p glxc-handlers
+# The client of MongoDB is our own.
+brings_no "$clients|lxc-sys|glxc-lxc" -p glxc-handlers --features mongodb
 brings_no "$clients|lxc-sys|glxc-lxc|glxc-sysconf" -p glxc-transport
 brings_no "$clients|lxc-sys|glxc-lxc|glxc-handlers|glxc-transport" -p glxc-sysconf
 brings_no "$clients|glxc-handlers|glxc-transport" -p glxc-lxc

@@ -22,7 +22,7 @@
 pub mod bson;
 pub mod conformance;
 mod cx;
-#[cfg(any(feature = "postgresql", feature = "mysql"))]
+#[cfg(any(feature = "postgresql", feature = "mysql", feature = "mongodb"))]
 mod engine;
 mod error;
 pub mod failpoint;
@@ -31,6 +31,8 @@ pub mod files;
 pub mod folder;
 mod handler;
 mod memory;
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 pub mod names;

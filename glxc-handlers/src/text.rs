@@ -28,7 +28,7 @@ pub fn escaped(text: &str) -> String {
 }
 
 /// What a file system that ignores case makes of a name or a path.
-#[cfg(any(feature = "files", feature = "postgresql", feature = "mysql"))]
+#[cfg(any(feature = "files", feature = "postgresql", feature = "mysql", feature = "mongodb"))]
 pub(crate) fn folded(name: &[u8]) -> String {
     String::from_utf8_lossy(name).to_uppercase().to_lowercase()
 }

@@ -151,7 +151,7 @@ pub struct Differs {
 }
 
 /// Refuses paths, or folders of paths, that are one where a file system ignores case. The entries are those of a tree.
-#[cfg(any(feature = "files", feature = "postgresql", feature = "mysql"))]
+#[cfg(any(feature = "files", feature = "postgresql", feature = "mysql", feature = "mongodb"))]
 pub(crate) fn check_case(entries: &[Entry]) -> Result<()> {
     use crate::text::folded;
     let whole = |entry: &Entry| folded(entry.path.as_bytes()).replace('/', "\0");

@@ -14,11 +14,15 @@
 //! ```
 
 mod base64;
+#[cfg(feature = "mongodb")]
+mod build;
 mod decimal;
 mod key;
 mod parse;
 mod text;
 
+#[cfg(feature = "mongodb")]
+pub(crate) use build::Builder;
 pub(crate) use key::push_id;
 
 /// What stands before the base64 of a document that has no exact text.
@@ -102,6 +106,45 @@ pub(crate) struct Element<'b> {
     pub kind: u8,
     pub name: &'b [u8],
     pub value: &'b [u8],
+}
+
+#[cfg(feature = "mongodb")]
+impl<'b> Element<'b> {
+    /// A text.
+    pub fn text(&self) -> Option<&'b str> {
+        let text = std::str::from_utf8(text_of(self.value)).ok();
+        text.filter(|_| self.kind == kind::TEXT)
+    }
+
+    /// A whole number, of whatever type.
+    pub fn number(&self) -> Option<i64> {
+        Some(match self.kind {
+            kind::INT32 => i32::from_le_bytes(self.value.try_into().ok()?).into(),
+            kind::INT64 => i64::from_le_bytes(self.value.try_into().ok()?),
+            kind::DOUBLE => f64::from_le_bytes(self.value.try_into().ok()?) as i64,
+            kind::BOOLEAN => self.value[0].into(),
+            _ => return None,
+        })
+    }
+
+    /// A document or an array.
+    pub fn document(&self) -> Option<&'b [u8]> {
+        matches!(self.kind, kind::DOCUMENT | kind::ARRAY).then_some(self.value)
+    }
+}
+
+/// The first field of a name.
+#[cfg(feature = "mongodb")]
+pub(crate) fn field<'b>(document: &'b [u8], name: &str) -> Option<Element<'b>> {
+    elements(document).ok()?.map_while(Result::ok).find(|element| element.name == name.as_bytes())
+}
+
+/// The key of a document: that of its `_id`.
+#[cfg(feature = "mongodb")]
+pub(crate) fn key_of(document: &[u8]) -> Result<Vec<u8>> {
+    let mut key = Vec::new();
+    push_id(id(document)?, &mut key)?;
+    Ok(key)
 }
 
 /// The fields of a document, in their order.

@@ -33,6 +33,7 @@ pub(crate) fn wait(
 }
 
 /// The text of a value, where it is not NULL and holds only these escapes: the letter behind a backslash, and the byte.
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
 pub(crate) fn unescape(value: &[u8], escapes: &[(u8, u8)]) -> Option<String> {
     let mut text = Vec::with_capacity(value.len());
     let mut bytes = value.iter();

@@ -9,6 +9,11 @@ impl Builder {
         Builder(vec![0; 4])
     }
 
+    /// One that goes on behind the fields of a document.
+    pub fn of(document: &[u8]) -> Self {
+        Builder(document[..document.len() - 1].to_vec())
+    }
+
     /// A field as its bytes are.
     pub fn value(mut self, name: &str, kind: u8, value: &[u8]) -> Self {
         self.0.push(kind);

@@ -1,0 +1,109 @@
+//! Which files a state has, and the check of those that are pushed.
+
+use std::collections::BTreeSet;
+
+use super::definition::{Definition, Definitions};
+use crate::rows::{self, Comparator, Header, Limits, Reader};
+use crate::tree::check_case;
+use crate::{Cx, Error, Mode, Result, StatePath, Tree};
+
+/// What a file is part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The attributes for git.
+    Attributes,
+    /// A collection or a view.
+    Definition,
+    /// The documents of a collection, by its folder.
+    Rows(StatePath),
+}
+
+/// What a file is part of; `None` where it is none of ours.
+pub(super) fn part(path: &StatePath) -> Option<Part> {
+    let parts: Vec<&[u8]> = path.components().collect();
+    match parts.as_slice() {
+        [b".gitattributes"] => Some(Part::Attributes),
+        [b"schema", b"collections" | b"views", _] => Some(Part::Definition),
+        [b"data", name, _] | [b"data", name, _, _] => StatePath::new([b"data/", *name].concat()).ok().map(Part::Rows),
+        _ => None,
+    }
+}
+
+/// The first line of every row file.
+pub(super) fn header() -> Header {
+    Header { columns: vec!["document".into()], key: vec![(0, Comparator::Document)] }
+}
+
+/// All definitions of a tree.
+pub(super) fn definitions(tree: &dyn Tree) -> Result<Definitions> {
+    let mut all = Definitions::new();
+    for entry in tree.entries().iter().filter(|entry| part(&entry.path) == Some(Part::Definition)) {
+        let definition = Definition::read(tree, &entry.path)?;
+        let name = definition.name.clone();
+        if let Some(other) = all.insert(name, definition) {
+            return Err(Error::input(&entry.path, 1, format!("{} has this name too", other.path()?)));
+        }
+    }
+    Ok(all)
+}
+
+/// Checks a pushed tree by itself. Of what base has too only definitions are read again.
+pub(super) fn check(base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+    check_case(next.entries())?;
+    let mut folders = BTreeSet::new();
+    for entry in next.entries() {
+        if entry.mode != Mode::File {
+            return Err(Error::input(&entry.path, None, "not a plain file"));
+        }
+        match part(&entry.path) {
+            Some(Part::Rows(folder)) => drop(folders.insert(folder)),
+            Some(_) => {}
+            None => return Err(Error::input(&entry.path, None, "not a file of a MongoDB state")),
+        }
+    }
+    for definition in definitions(next)?.values().filter(|definition| !definition.is_view) {
+        let folder = definition.folder()?;
+        if !folders.remove(&folder) {
+            let message = format!("its documents are missing: {folder} has a first line at least");
+            return Err(Error::input(&definition.path()?, None, message));
+        }
+        if base.is_some_and(|base| base.within(&folder) == next.within(&folder)) {
+            continue;
+        }
+        check_header(next, &folder)?;
+        match base {
+            Some(base) => rows::check_changed(base, next, &folder, Limits::default(), cx)?,
+            None => drop(rows::check(next, &folder, Limits::default(), cx)?),
+        }
+    }
+    match folders.first().and_then(|folder| next.within(folder).first()) {
+        Some(entry) => {
+            Err(Error::input(&entry.path, None, "there is no collection of this name in schema/collections"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_header(tree: &dyn Tree, folder: &StatePath) -> Result<()> {
+    let first = tree.within(folder).first().map_or(folder, |entry| &entry.path);
+    match Reader::new(tree, folder, Limits::default())?.header() {
+        Some(found) if *found == header() => Ok(()),
+        _ => Err(Error::input(first, 1, format!("must be: {}", header().to_line()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_has_its_part() {
+        let part = |path: &str| part(&StatePath::new(path).unwrap());
+        assert_eq!(part(".gitattributes"), Some(Part::Attributes));
+        assert_eq!(part("schema/views/a.jsonl"), Some(Part::Definition));
+        assert_eq!(part("data/a/x/y.tsv"), Some(Part::Rows(StatePath::new("data/a").unwrap())));
+        for other in ["data/rows.tsv", "schema/a", "x", "data", "a/.gitattributes", "data/a/x/y/z.tsv"] {
+            assert_eq!(part(other), None, "{other}");
+        }
+    }
+}

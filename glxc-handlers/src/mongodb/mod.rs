@@ -1,0 +1,144 @@
+//! MongoDB databases as a state.
+//!
+//! An export writes the collections and views of one database, a file each, and their documents as row files, a document a line, as
+//! [`crate::bson`] has them: every document comes back to the byte. An import compares the documents that differ with what is live, and
+//! writes each under the condition that nobody else did. MongoDB 4.4 and later, without authentication.
+//!
+//! ```no_run
+//! use glxc_handlers::{Options, Registry, Settings, StatePath, Value, mongodb};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = Registry::new().with("mongodb", mongodb::make);
+//! let options = Options::new().with("database", Value::Text("shop".into()));
+//! let settings = Settings::new("shop", StatePath::new("data/shop")?, options);
+//! let handler = registry.make("mongodb", &settings)?;
+//! assert!(handler.caps().database);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It keeps the promises of the conformance suite against FerretDB 2.7.0 over DocumentDB, which speaks this protocol; against MongoDB
+//! itself it is untested. No program of this repository has it among its kinds of state yet.
+//!
+//! # Options
+//! - `database`: its name.
+//! - `socket`: the server's unix socket (`/tmp/mongodb-27017.sock`).
+//!
+//! # How much it promises
+//! - An export is of no one point in time: each document is whole, and collections that come, go or change meanwhile are an error. Replica
+//!   sets get the same grade as a standalone server.
+//! - An import is done document by document, and done again after a crash. What the application writes between the compare and the
+//!   decision declines the push; what it writes later stays, and is told. A write that changes nothing but the type of a number (1 to
+//!   1.0, where the size stays the same), or one of the same size to a document of more than 7 MiB, within the milliseconds of that
+//!   document's own compare and write, is not noticed.
+//! - What a server refuses, alters or silently forgets (FerretDB forgets the options of collections) is found before the decision, in
+//!   collections `glxc_new_<op>_<n>` of our own, and is an error by file and line.
+//! - Documents that exchange values of a unique index in one push stay as they are, and are told.
+//!
+//! # What is an error by its name
+//! Capped, clustered and time series collections, collections with encrypted fields and every other option that is not known; `system.js`;
+//! collections without an index of `_id`; documents whose first field is not `_id`; sharded clusters, servers before 4.4 and those that
+//! are not the primary. An import refuses to change the collation of a collection that is there.
+//!
+//! # What it does not keep
+//! Users and roles; the database itself, which a server forgets with its last collection, so that one that is gone is an empty one.
+
+mod catalog;
+mod definition;
+mod edits;
+mod export;
+mod import;
+mod kept;
+mod layout;
+mod session;
+mod settings;
+
+use crate::{
+    Caps, Change, Commit, Cx, Decision, Exported, Handler, Live, Record, Recorded, Recovered, Result, Settings, Sink,
+    Snapshot, Staged, Tree, Unit, Ways,
+};
+use import::Import;
+use session::Session;
+use settings::Target;
+
+/// Makes the handler of a MongoDB state from its settings.
+pub fn make(settings: &Settings) -> Result<Box<dyn Handler>> {
+    Ok(Box::new(Mongodb { target: Target::new(settings)? }))
+}
+
+/// One database as a state.
+#[derive(Debug)]
+struct Mongodb {
+    target: Target,
+}
+
+impl Handler for Mongodb {
+    fn caps(&self) -> Caps {
+        Caps { unit: Unit::Item, commit: Commit::Redo, snapshot: Snapshot::PerItem, database: true, ways: Ways::Both }
+    }
+
+    fn place(&self) -> String {
+        format!("the database {}", self.target.database)
+    }
+
+    fn claim(&self) -> String {
+        format!("mongodb {:?} {}", self.target.socket, self.target.database)
+    }
+
+    fn ready(&self, cx: &Cx<'_>) -> Result<()> {
+        session::wait(&self.target, cx)
+    }
+
+    fn live(&self, cx: &Cx<'_>) -> Result<Live> {
+        cx.check()?;
+        let there = catalog::read(&mut Session::connect(&self.target)?)?;
+        Ok(if there.is_empty() { Live::Empty } else { Live::Present })
+    }
+
+    fn check(&self, base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+        layout::check(base, next, cx)
+    }
+
+    fn export(&self, _: Option<&Recorded<'_>>, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
+        cx.check()?;
+        export::export(&self.target, sink, cx)
+    }
+
+    fn stage<'a>(&'a self, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Box<dyn Staged + 'a>> {
+        cx.check()?;
+        layout::check(change.base.map(|base| base.tree), change.next.tree, cx)?;
+        Ok(Box::new(Import::stage(&self.target, change, cx)?))
+    }
+
+    fn recover(&self, change: &Change<'_>, _: Option<&Record>, decision: Decision, cx: &Cx<'_>) -> Result<Recovered> {
+        if decision != Decision::Commit {
+            import::sweep(&self.target, change.op)?;
+            return Ok(Recovered::Aborted);
+        }
+        import::put_back(&self.target, change, cx)?;
+        let import = Box::new(Import::of(&self.target, change, cx)?);
+        import.commit().map(Recovered::Committed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, StatePath, Value};
+
+    #[test]
+    fn a_database_is_claimed_with_its_server() {
+        let text = |text: &str| Value::Text(text.into());
+        let state = |database: &str, socket: &str| {
+            let options = Options::new().with("database", text(database)).with("socket", text(socket));
+            make(&Settings::new("any", StatePath::new("any").unwrap(), options)).unwrap()
+        };
+        let shop = state("shop", "/run/a");
+        for (database, socket, same) in
+            [("shop", "/run/a", true), ("shop", "/run/b", false), ("shop2", "/run/a", false)]
+        {
+            let other = state(database, socket);
+            assert_eq!((shop.covers(&other.claim()), other.covers(&shop.claim())), (same, same), "{database}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! A connection: commands to the server and its answers, as raw BSON over its unix socket.
+//!
+//! Of the protocol it takes one message (OP_MSG) each way, so the client is here: the official one resolves documents that have a
+//! name twice, cannot be built without a TLS library, and keeps threads beside the program.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use super::settings::Target;
+use crate::bson::{Builder, Element, elements, field};
+use crate::{Cx, Error, Result, engine};
+
+/// The code of the message, and of its parts.
+const OP_MSG: i32 = 2013;
+/// No answer is longer: a server sends at most 48,000,000 bytes.
+const LONGEST: usize = 64 << 20;
+/// Documents that an answer holds at most; their bytes are bounded by the server.
+const BATCH: i32 = 256;
+/// MongoDB 4.4, and 8.0, by the version of their protocol.
+const OLDEST: i64 = 9;
+const KEEPS_TIMESTAMPS: i64 = 25;
+
+/// What the server says where it refuses.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Refusal {
+    pub code: i64,
+    pub message: String,
+}
+
+/// Codes of refusals.
+pub(super) const NOT_FOUND: i64 = 26;
+pub(super) const DUPLICATE: i64 = 11000;
+
+/// The server's code of an error.
+pub(super) fn code(error: &Error) -> Option<i64> {
+    let Error::Engine { source, .. } = error else { return None };
+    source.downcast_ref::<Refusal>().map(|refusal| refusal.code)
+}
+
+/// A connection to one database.
+pub(super) struct Session {
+    stream: UnixStream,
+    database: String,
+    number: i32,
+    version: i64,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("database", &self.database).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub fn connect(target: &Target) -> Result<Self> {
+        let context = format!("connect to {}", target.socket.display());
+        let stream = UnixStream::connect(&target.socket).map_err(Error::engine(context))?;
+        let mut session = Session { stream, database: target.database.clone(), number: 0, version: 0 };
+        let hello = session.run_on("admin", "ask for the server's kind", Builder::new().int32("hello", 1))?;
+        if field(&hello, "msg").and_then(|kind| kind.text()) == Some("isdbgrid") {
+            return Err(Error::Unsupported { what: "a sharded cluster".into() });
+        }
+        session.version = field(&hello, "maxWireVersion").and_then(|version| version.number()).unwrap_or_default();
+        if session.version < OLDEST {
+            return Err(Error::Unsupported { what: "a server before MongoDB 4.4".into() });
+        }
+        if field(&hello, "isWritablePrimary").and_then(|so| so.number()) != Some(1) {
+            return Err(Error::Unsupported { what: "a server that is not the primary of its replica set".into() });
+        }
+        Ok(session)
+    }
+
+    /// Runs a command.
+    pub fn run(&mut self, context: &str, command: Builder) -> Result<Vec<u8>> {
+        let database = self.database.clone();
+        self.run_on(&database, context, command)
+    }
+
+    fn run_on(&mut self, database: &str, context: &str, command: Builder) -> Result<Vec<u8>> {
+        let answer = self.call(command.text("$db", database).done(), None).map_err(Error::engine(context))?;
+        accepted(&answer).map_err(Error::engine(context))?;
+        Ok(answer)
+    }
+
+    /// Gives a collection another name.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<()> {
+        let full = |name: &str| format!("{}.{name}", self.database);
+        let command = Builder::new().text("renameCollection", &full(from)).text("to", &full(to));
+        self.run_on("admin", &format!("rename {from}"), command).map(drop)
+    }
+
+    /// Drops a collection or a view; that there is none is no error.
+    pub fn drop(&mut self, name: &str) -> Result<()> {
+        match self.run(&format!("drop {name}"), Builder::new().text("drop", name)) {
+            Err(error) if code(&error) == Some(NOT_FOUND) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// How many documents there are, but `most` at most (0: all). They are looked at: the server's own count may be an old one.
+    pub fn count(&mut self, name: &str, most: i32) -> Result<u64> {
+        let ids = Builder::new().int32("_id", 1).done();
+        let query = Builder::new().text("find", name).document("projection", &ids).int32("limit", most);
+        let mut count = 0;
+        self.each(&format!("count {name}"), query, |_| {
+            count += 1;
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    /// Writes: `statements` are the documents, updates or deletes of the command. What was refused, by its number.
+    pub fn write(
+        &mut self, collection: &str, verb: &str, name: &str, statements: &[Vec<u8>],
+    ) -> Result<Vec<(usize, Refusal)>> {
+        let context = format!("write to {collection}");
+        let durable = Builder::new().text("w", "majority").boolean("j", true).done();
+        let mut command = Builder::new().text(verb, collection).boolean("ordered", false);
+        if verb != "delete" {
+            command = command.boolean("bypassDocumentValidation", true);
+            if self.version >= KEEPS_TIMESTAMPS {
+                command = command.boolean("bypassEmptyTsReplacement", true);
+            }
+        }
+        let body = command.document("writeConcern", &durable).text("$db", &self.database).done();
+        let answer = self.call(body, Some((name, statements))).map_err(Error::engine(context.as_str()))?;
+        accepted(&answer).map_err(Error::engine(context.as_str()))?;
+        if let Some(error) = field(&answer, "writeConcernError").and_then(|error| error.document()) {
+            return Err(Error::Engine { context, source: refusal(error).into() });
+        }
+        let errors = field(&answer, "writeErrors").and_then(|errors| errors.document());
+        let errors = errors.map_or(Ok(Vec::new()), |errors| documents(errors).map_err(Error::engine(context)))?;
+        let number = |error: &[u8]| field(error, "index").and_then(|n| n.number()).unwrap_or_default() as usize;
+        Ok(errors.into_iter().map(|error| (number(error), refusal(error))).collect())
+    }
+
+    /// Calls with each document that a command answers by a cursor.
+    pub fn each(&mut self, context: &str, command: Builder, mut act: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut answer = self.run(context, command)?;
+        let mut batch = "firstBatch";
+        loop {
+            let cursor = field(&answer, "cursor").and_then(|cursor| cursor.document()).unwrap_or_default();
+            let documents_of = |name| field(cursor, name).and_then(|batch| batch.document());
+            let Some(rows) = documents_of(batch) else {
+                return Err(Error::Engine { context: context.into(), source: "an answer without documents".into() });
+            };
+            documents(rows).map_err(Error::engine(context))?.into_iter().try_for_each(&mut act)?;
+            let id = field(cursor, "id").and_then(|id| id.number()).unwrap_or_default();
+            if id == 0 {
+                return Ok(());
+            }
+            let name = field(cursor, "ns").and_then(|name| name.text()).unwrap_or_default();
+            let name = name.split_once('.').map_or(name, |(_, name)| name).to_owned();
+            let more = Builder::new().int64("getMore", id).text("collection", &name).int32("batchSize", BATCH);
+            answer = self.run(context, more)?;
+            batch = "nextBatch";
+        }
+    }
+
+    /// The first batch of a query that is to be answered in parts.
+    pub fn batched(command: Builder) -> Builder {
+        command.int32("batchSize", BATCH)
+    }
+
+    /// Sends one message and reads its answer.
+    fn call(&mut self, body: Vec<u8>, statements: Option<(&str, &[Vec<u8>])>) -> std::io::Result<Vec<u8>> {
+        self.number = self.number.wrapping_add(1);
+        let mut message = vec![0; 21];
+        message[4..8].copy_from_slice(&self.number.to_le_bytes());
+        message[12..16].copy_from_slice(&OP_MSG.to_le_bytes());
+        message.extend_from_slice(&body);
+        if let Some((name, statements)) = statements {
+            let length = 4 + name.len() + 1 + statements.iter().map(Vec::len).sum::<usize>();
+            message.push(1);
+            message.extend_from_slice(&(length as i32).to_le_bytes());
+            message.extend_from_slice(name.as_bytes());
+            message.push(0);
+            statements.iter().for_each(|statement| message.extend_from_slice(statement));
+        }
+        let length = message.len() as i32;
+        message[..4].copy_from_slice(&length.to_le_bytes());
+        self.stream.write_all(&message)?;
+        drop(message);
+        let mut header = [0; 21];
+        self.stream.read_exact(&mut header)?;
+        let length = i32::from_le_bytes([header[0], header[1], header[2], header[3]]);
+        let length = usize::try_from(length).ok().filter(|length| (26..=LONGEST).contains(length));
+        let known = header[12..16] == OP_MSG.to_le_bytes() && header[16..20] == [0; 4] && header[20] == 0;
+        let Some(length) = length.filter(|_| known) else {
+            return Err(std::io::Error::other("an answer that is not of this protocol"));
+        };
+        let mut answer = vec![0; length - 21];
+        self.stream.read_exact(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+/// The documents of an array.
+fn documents(array: &[u8]) -> std::result::Result<Vec<&[u8]>, crate::bson::BadDocument> {
+    elements(array)?.map(|element| Ok(element?.document().unwrap_or_default())).collect()
+}
+
+fn accepted(answer: &[u8]) -> std::result::Result<(), Refusal> {
+    match field(answer, "ok").and_then(|ok| ok.number()) {
+        Some(1) => Ok(()),
+        _ => Err(refusal(answer)),
+    }
+}
+
+fn refusal(answer: &[u8]) -> Refusal {
+    let text = |element: Element<'_>| element.text().map(str::to_owned);
+    Refusal {
+        code: field(answer, "code").and_then(|code| code.number()).unwrap_or_default(),
+        message: field(answer, "errmsg").and_then(text).unwrap_or_else(|| "refused without a reason".into()),
+    }
+}
+
+/// Waits until the server answers, until the deadline.
+pub(super) fn wait(target: &Target, cx: &Cx<'_>) -> Result<()> {
+    let is_starting = |error: &Error| matches!(error, Error::Engine { source, .. } if source.is::<std::io::Error>());
+    engine::wait("the MongoDB server", || Session::connect(target).map(drop), is_starting, cx)
+}
