@@ -6,9 +6,13 @@ mod common;
 #[path = "mongodb/harness.rs"]
 mod harness;
 
+#[path = "mongodb/answers.rs"]
+mod answers;
 #[path = "mongodb/conformance.rs"]
 mod conformance;
 #[path = "mongodb/export.rs"]
 mod export;
 #[path = "mongodb/import.rs"]
 mod import;
+#[path = "mongodb/recover.rs"]
+mod recover;

@@ -171,3 +171,39 @@ fn definitions_follow() {
     let error = subject.declined(Some(&next), &added(&next, "data/new/rows.tsv", "{\"_id\":2}\n"));
     assert!(matches!(&error, Error::Changed { first, .. } if first == &["the definition of new"]), "{}", chain(&error));
 }
+
+#[test]
+fn no_write_that_was_acknowledged_is_lost() {
+    let Some(subject) = Subject::of("race", &[r#"{"insert":"items","documents":[{"_id":1,"p":0,"w":0}]}"#]) else {
+        return;
+    };
+    let mut written = 0;
+    for push in 1..=30 {
+        let base = subject.export();
+        let next = edited(
+            &base,
+            ITEMS,
+            &format!("\"p\":{{\"$numberInt\":\"{}\"}}", push - 1),
+            &format!("\"p\":{{\"$numberInt\":\"{push}\"}}"),
+        );
+        // It writes while the push does: between the push's own look and its write, some of the times.
+        std::thread::scope(|scope| {
+            let writer = || {
+                scope.spawn(|| {
+                    std::thread::sleep(std::time::Duration::from_micros(400 * push));
+                    (0..5).for_each(|_| {
+                        subject.run(r#"{"update":"items","updates":[{"q":{"_id":1},"u":{"$inc":{"w":1}}}]}"#)
+                    });
+                });
+            };
+            subject.push_to(Some(&base), &next, || {}, writer).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        });
+        written += 5;
+        let line = subject.lines("items").concat();
+        assert!(
+            line.contains(&format!("\"w\":{{\"$numberInt\":\"{written}\"}}")),
+            "{written} writes, push {push}: {line}"
+        );
+        subject.run(&format!(r#"{{"update":"items","updates":[{{"q":{{"_id":1}},"u":{{"$set":{{"p":{push}}}}}}}]}}"#));
+    }
+}
