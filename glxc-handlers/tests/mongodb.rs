@@ -14,5 +14,7 @@ mod conformance;
 mod export;
 #[path = "mongodb/import.rs"]
 mod import;
+#[path = "mongodb/memory.rs"]
+mod memory;
 #[path = "mongodb/recover.rs"]
 mod recover;

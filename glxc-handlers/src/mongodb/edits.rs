@@ -1,10 +1,13 @@
 //! The documents that a push changes, in batches, and how they are compared and written.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::definition::Definition;
 use super::export::simply;
 use super::session::{DUPLICATE, Session};
+use siphasher::sip128::SipHasher24;
+
 use crate::bson::{self, Builder};
 use crate::rows::{Changes, Header, Limits, RowChange};
 use crate::{Cx, Error, Result, StatePath, Tree};
@@ -14,8 +17,15 @@ const BATCH: (usize, usize) = (200, 4 << 20);
 /// A document of which two do not fit into the condition of a write.
 const LARGE: usize = 7 << 20;
 
+/// What tells a document from every other: its length and a hash.
+pub(super) type Print = (usize, u128);
+
+fn print(document: &[u8]) -> Print {
+    (document.len(), SipHasher24::new().hash(document).as_u128())
+}
+
 /// A document that differs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Edit {
     pub key: Vec<u8>,
     /// For a message.
@@ -39,6 +49,14 @@ impl Edit {
         let (old, new) = (document(old)?, document(new)?);
         let key = bson::key_of(old.as_deref().or(new.as_deref()).unwrap_or_default()).map_err(input)?;
         Ok(Edit { key, name: header.name_row(any), old, new, file: place.file.clone(), line: place.line })
+    }
+
+    pub fn old_print(&self) -> Option<Print> {
+        self.old.as_deref().map(print)
+    }
+
+    pub fn new_print(&self) -> Option<Print> {
+        self.new.as_deref().map(print)
     }
 
     fn size(&self) -> usize {
@@ -68,7 +86,7 @@ impl Edit {
 /// Calls with all edits of a collection in batches.
 pub(super) fn each_batch(
     base: Option<&dyn Tree>, next: &dyn Tree, folder: &StatePath, cx: &Cx<'_>,
-    mut act: impl FnMut(&[Edit]) -> Result<()>,
+    mut act: impl FnMut(Vec<Edit>) -> Result<()>,
 ) -> Result<()> {
     let mut changes = Changes::new(base, Some(next), folder, Limits::default(), cx)?;
     let (header, mut batch, mut size) = (super::layout::header(), Vec::new(), 0);
@@ -78,18 +96,16 @@ pub(super) fn each_batch(
         batch.push(edit);
         if batch.len() >= BATCH.0 || size >= BATCH.1 {
             cx.check()?;
-            act(&batch)?;
-            (size, _) = (0, batch.clear());
+            size = 0;
+            act(std::mem::take(&mut batch))?;
         }
     }
     cx.check()?;
-    if batch.is_empty() { Ok(()) } else { act(&batch) }
+    if batch.is_empty() { Ok(()) } else { act(batch) }
 }
 
-/// The documents that are there for some edits, by their key.
-pub(super) fn fetch(
-    session: &mut Session, definition: &Definition, edits: &[Edit],
-) -> Result<HashMap<Vec<u8>, Vec<u8>>> {
+/// What is there for some edits, by the keys of the documents.
+pub(super) fn fetch(session: &mut Session, definition: &Definition, edits: &[Edit]) -> Result<HashMap<Vec<u8>, Print>> {
     let ids = edits.iter().filter_map(|edit| edit.old.as_deref().or(edit.new.as_deref()));
     let ids = ids.filter_map(|document| bson::id(document).ok()).map(|id| (id.kind, id.value));
     let ids = Builder::new().array("$in", ids).done();
@@ -98,7 +114,7 @@ pub(super) fn fetch(
     let (context, mut found) = (format!("compare documents of {}", definition.name), HashMap::new());
     session.each(&context, Session::batched(simply(query, definition)), |document| {
         let key = bson::key_of(document).map_err(Error::engine(context.as_str()))?;
-        found.insert(key, document.to_vec());
+        found.insert(key, print(document));
         Ok(())
     })?;
     Ok(found)
@@ -106,7 +122,7 @@ pub(super) fn fetch(
 
 /// Inserts documents, and compares what is there then. The first that is refused, or kept otherwise, is an error by its line.
 pub(super) fn insert_all(session: &mut Session, definition: &Definition, edits: &[Edit]) -> Result<()> {
-    let new: Vec<Vec<u8>> = edits.iter().filter_map(|edit| edit.new.clone()).collect();
+    let new: Vec<&[u8]> = edits.iter().filter_map(|edit| edit.new.as_deref()).collect();
     let refused = session.write(&definition.name, "insert", "documents", &new)?;
     if let Some((number, refusal)) = refused.into_iter().min_by_key(|(number, _)| *number) {
         let Some(edit) = edits.get(number) else { return Err(Error::engine("insert documents")(refusal)) };
@@ -114,14 +130,9 @@ pub(super) fn insert_all(session: &mut Session, definition: &Definition, edits: 
         return Err(Error::Input { file, line: Some(edit.line), message, source: Some(refusal.into()) });
     }
     let there = fetch(session, definition, edits)?;
-    match edits.iter().find(|edit| there.get(&edit.key) != edit.new.as_ref()) {
+    match edits.iter().find(|edit| there.get(&edit.key).copied() != edit.new_print()) {
         None => Ok(()),
-        Some(edit) => {
-            let kept = there.get(&edit.key).and_then(|document| bson::to_line(document).ok()).unwrap_or_default();
-            let kept: String = String::from_utf8_lossy(&kept).chars().take(200).collect();
-            let message = format!("the server keeps this document as `{kept}`");
-            Err(Error::input(&edit.file, edit.line, message))
-        }
+        Some(edit) => Err(Error::input(&edit.file, edit.line, "the server keeps this document otherwise")),
     }
 }
 
@@ -139,12 +150,12 @@ pub(super) struct Applied {
 /// Does what is not done yet: what is new stays, what is old becomes new, and anything else was written meanwhile.
 pub(super) fn apply(session: &mut Session, definition: &Definition, edits: &[Edit]) -> Result<Applied> {
     let (mut applied, live) = (Applied::default(), fetch(session, definition, edits)?);
-    let is_due = |edit: &&Edit| live.get(&edit.key) == edit.old.as_ref() && edit.old != edit.new;
+    let is_due = |edit: &&Edit| live.get(&edit.key).copied() == edit.old_print() && edit.old != edit.new;
     let due: Vec<&Edit> = edits.iter().filter(is_due).collect();
     let blocked = write(session, definition, &due, true)?;
     let mut now = fetch(session, definition, edits)?;
-    let is_left = |edit: &&&Edit, now: &HashMap<Vec<u8>, Vec<u8>>| {
-        edit.old.is_some() && now.get(&edit.key) == edit.old.as_ref() && !blocked.contains(&edit.key)
+    let is_left = |edit: &&&Edit, now: &HashMap<Vec<u8>, Print>| {
+        edit.old.is_some() && now.get(&edit.key).copied() == edit.old_print() && !blocked.contains(&edit.key)
     };
     let left: Vec<&Edit> = due.iter().filter(|edit| is_left(edit, &now)).copied().collect();
     if !left.is_empty() {
@@ -153,8 +164,8 @@ pub(super) fn apply(session: &mut Session, definition: &Definition, edits: &[Edi
         now = fetch(session, definition, edits)?;
     }
     for edit in edits {
-        match now.get(&edit.key) {
-            there if there == edit.new.as_ref() => applied.moved |= due.iter().any(|due| due.key == edit.key),
+        match now.get(&edit.key).copied() {
+            there if there == edit.new_print() => applied.moved |= due.iter().any(|due| due.key == edit.key),
             _ if blocked.contains(&edit.key) => applied.blocked.push(edit.name.clone()),
             _ => applied.stayed.push(edit.name.clone()),
         }
@@ -165,27 +176,23 @@ pub(super) fn apply(session: &mut Session, definition: &Definition, edits: &[Edi
 /// Writes edits, each under the condition that its document is the old one. The keys of those that a unique index refused.
 fn write(session: &mut Session, definition: &Definition, edits: &[&Edit], whole: bool) -> Result<Vec<Vec<u8>>> {
     let mut blocked = Vec::new();
-    let (mut deletes, mut updates, mut inserts) = (Vec::new(), (Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
-    for edit in edits {
-        match (&edit.old, &edit.new) {
-            (None, Some(new)) => (inserts.0.push(new.clone()), inserts.1.push(edit)).1,
-            (Some(old), None) => {
-                let statement = Builder::new().document("q", &is(old, whole)).int32("limit", 1);
-                deletes.push(simply(statement, definition).done());
-            }
-            (Some(old), Some(new)) => {
-                let statement = Builder::new().document("q", &is(old, whole)).document("u", new);
-                updates.0.push(simply(statement, definition).done());
-                updates.1.push(edit);
-            }
-            (None, None) => {}
+    for (verb, name) in [("delete", "deletes"), ("update", "updates"), ("insert", "documents")] {
+        let (mut statements, mut of) = (Vec::new(), Vec::new());
+        for edit in edits {
+            let statement = match (verb, &edit.old, &edit.new) {
+                ("delete", Some(old), None) => Builder::new().document("q", &is(old, whole)).int32("limit", 1),
+                ("update", Some(old), Some(new)) => Builder::new().document("q", &is(old, whole)).document("u", new),
+                ("insert", None, Some(new)) => {
+                    statements.push(Cow::Borrowed(new.as_slice()));
+                    of.push(edit);
+                    continue;
+                }
+                _ => continue,
+            };
+            statements.push(Cow::Owned(simply(statement, definition).done()));
+            of.push(edit);
         }
-    }
-    for (verb, name, statements, of) in [
-        ("delete", "deletes", deletes, Vec::new()),
-        ("update", "updates", updates.0, updates.1),
-        ("insert", "documents", inserts.0, inserts.1),
-    ] {
+        let statements: Vec<&[u8]> = statements.iter().map(AsRef::as_ref).collect();
         let refused = if statements.is_empty() {
             Vec::new()
         } else {

@@ -175,11 +175,11 @@ impl<'a> Import<'a> {
         let is_whole = after.is_unique() || self.before.get(&after.name) != Some(after);
         let base = if is_whole { None } else { self.base.tree() };
         let (session, cx, mut done) = (&mut self.session, self.cx, 0);
-        each_batch(base, self.change.next.tree, &after.folder()?, cx, |edits| {
-            let new: Vec<Edit> = edits.iter().filter(|edit| edit.new.is_some()).cloned().collect();
-            done += new.len() as u64;
+        each_batch(base, self.change.next.tree, &after.folder()?, cx, |mut edits| {
+            edits.retain(|edit| edit.new.is_some());
+            done += edits.len() as u64;
             cx.progress.advance(done);
-            if new.is_empty() { Ok(()) } else { edits::insert_all(session, &copy, &new) }
+            if edits.is_empty() { Ok(()) } else { edits::insert_all(session, &copy, &edits) }
         })?;
         create_indexes(&mut self.session, temporary, &last, after)?;
         self.check_read_back(after, &copy)
@@ -237,11 +237,11 @@ impl<'a> Import<'a> {
             let (session, mut removed) = (&mut self.session, 0);
             each_batch(self.base.tree(), self.change.next.tree, &there.folder()?, self.cx, |edits| {
                 edits.iter().try_for_each(Edit::check)?;
-                let found = edits::fetch(session, there, edits)?;
-                for edit in edits {
-                    let now = found.get(&edit.key);
+                let found = edits::fetch(session, there, &edits)?;
+                for edit in &edits {
+                    let now = found.get(&edit.key).copied();
                     removed += u64::from(edit.new.is_none() && now.is_some());
-                    if now != edit.old.as_ref() && now != edit.new.as_ref() {
+                    if now != edit.old_print() && now != edit.new_print() {
                         conflicts.add(format!("{name} {}", edit.name));
                     }
                 }
@@ -348,11 +348,10 @@ impl<'a> Import<'a> {
             let (mut moved, mut blocked, mut stayed) = (false, Vec::new(), Vec::new());
             for is_removal in [true, false] {
                 let session = &mut self.session;
-                each_batch(self.base.tree(), self.change.next.tree, &folder, self.cx, |edits| {
-                    let due: Vec<Edit> =
-                        edits.iter().filter(|edit| edit.new.is_none() == is_removal).cloned().collect();
-                    if !due.is_empty() {
-                        let applied = edits::apply(session, definition, &due)?;
+                each_batch(self.base.tree(), self.change.next.tree, &folder, self.cx, |mut edits| {
+                    edits.retain(|edit| edit.new.is_none() == is_removal);
+                    if !edits.is_empty() {
+                        let applied = edits::apply(session, definition, &edits)?;
                         moved |= applied.moved;
                         blocked.extend(applied.blocked);
                         stayed.extend(applied.stayed);
@@ -458,7 +457,8 @@ fn give_back(session: &mut Session, away: &str, name: &str) -> Result<()> {
         Ok(())
     })?;
     for batch in documents.chunks(100) {
-        let refused = session.write(name, "insert", "documents", batch)?;
+        let batch: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
+        let refused = session.write(name, "insert", "documents", &batch)?;
         if let Some((_, refusal)) = refused.into_iter().find(|(_, refusal)| refusal.code != DUPLICATE) {
             return Err(Error::engine(format!("give back the documents of {name}"))(refusal));
         }

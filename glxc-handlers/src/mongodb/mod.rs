@@ -40,6 +40,9 @@
 //! collections without an index of `_id`; documents whose first field is not `_id`; sharded clusters, servers before 4.4 and those that
 //! are not the primary. An import refuses to change the collation of a collection that is there.
 //!
+//! Memory stays at 64 MiB and four times the largest line, but in a push of documents that differ, which takes up to seven times a line
+//! that it changes.
+//!
 //! # What it does not keep
 //! Users and roles; the database itself, which a server forgets with its last collection, so that one that is gone is an empty one.
 

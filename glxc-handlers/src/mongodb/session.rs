@@ -4,7 +4,7 @@
 //! name twice, cannot be built without a TLS library, and keeps threads beside the program.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use super::settings::Target;
@@ -113,7 +113,7 @@ impl Session {
 
     /// Writes: `statements` are the documents, updates or deletes of the command. What was refused, by its number.
     pub fn write(
-        &mut self, collection: &str, verb: &str, name: &str, statements: &[Vec<u8>],
+        &mut self, collection: &str, verb: &str, name: &str, statements: &[&[u8]],
     ) -> Result<Vec<(usize, Refusal)>> {
         let context = format!("write to {collection}");
         let durable = Builder::new().text("w", "majority").boolean("j", true).done();
@@ -164,32 +164,31 @@ impl Session {
         command.int32("batchSize", BATCH)
     }
 
-    /// Sends one message and reads its answer.
-    fn call(&mut self, body: Vec<u8>, statements: Option<(&str, &[Vec<u8>])>) -> std::io::Result<Vec<u8>> {
+    /// Sends one message and reads its answer. What is large is not copied for it.
+    fn call(&mut self, body: Vec<u8>, statements: Option<(&str, &[&[u8]])>) -> io::Result<Vec<u8>> {
         self.number = self.number.wrapping_add(1);
-        let mut message = vec![0; 21];
-        message[4..8].copy_from_slice(&self.number.to_le_bytes());
-        message[12..16].copy_from_slice(&OP_MSG.to_le_bytes());
-        message.extend_from_slice(&body);
-        if let Some((name, statements)) = statements {
-            let length = 4 + name.len() + 1 + statements.iter().map(Vec::len).sum::<usize>();
-            message.push(1);
-            message.extend_from_slice(&(length as i32).to_le_bytes());
-            message.extend_from_slice(name.as_bytes());
-            message.push(0);
-            statements.iter().for_each(|statement| message.extend_from_slice(statement));
+        let mut section = Vec::new();
+        let (name, statements) = statements.unwrap_or_default();
+        let mut length = 21 + body.len();
+        if !statements.is_empty() {
+            let size = 4 + name.len() + 1 + statements.iter().map(|statement| statement.len()).sum::<usize>();
+            section = [&[1], &(size as i32).to_le_bytes()[..], name.as_bytes(), &[0]].concat();
+            length += 1 + size;
         }
-        let length = message.len() as i32;
-        message[..4].copy_from_slice(&length.to_le_bytes());
-        self.stream.write_all(&message)?;
-        drop(message);
+        let header = [length as i32, self.number, 0, OP_MSG, 0].map(i32::to_le_bytes);
+        let mut output = BufWriter::with_capacity(64 << 10, &self.stream);
+        for part in [header.as_flattened(), &[0], &body, &section].iter().chain(statements) {
+            output.write_all(part)?;
+        }
+        output.flush()?;
+        drop(output);
         let mut header = [0; 21];
         self.stream.read_exact(&mut header)?;
         let length = i32::from_le_bytes([header[0], header[1], header[2], header[3]]);
         let length = usize::try_from(length).ok().filter(|length| (26..=LONGEST).contains(length));
         let known = header[12..16] == OP_MSG.to_le_bytes() && header[16..20] == [0; 4] && header[20] == 0;
         let Some(length) = length.filter(|_| known) else {
-            return Err(std::io::Error::other("an answer that is not of this protocol"));
+            return Err(io::Error::other("an answer that is not of this protocol"));
         };
         let mut answer = vec![0; length - 21];
         self.stream.read_exact(&mut answer)?;
@@ -219,6 +218,6 @@ fn refusal(answer: &[u8]) -> Refusal {
 
 /// Waits until the server answers, until the deadline.
 pub(super) fn wait(target: &Target, cx: &Cx<'_>) -> Result<()> {
-    let is_starting = |error: &Error| matches!(error, Error::Engine { source, .. } if source.is::<std::io::Error>());
+    let is_starting = |error: &Error| matches!(error, Error::Engine { source, .. } if source.is::<io::Error>());
     engine::wait("the MongoDB server", || Session::connect(target).map(drop), is_starting, cx)
 }
