@@ -155,7 +155,7 @@ impl<'a> Import<'a> {
         self.session.drop(temporary)?;
         let Some(after) = self.after.get(name).cloned() else { return Ok(()) };
         self.cx.progress.begin(name, None);
-        let tried = self.fill(&after, temporary);
+        let tried = self.rehearse(&after, temporary).and_then(|()| self.fill(&after, temporary));
         self.cx.progress.end();
         let is_new = !self.before.contains_key(name) && !after.is_view;
         if tried.is_err() || !is_new {
@@ -183,6 +183,41 @@ impl<'a> Import<'a> {
         })?;
         create_indexes(&mut self.session, temporary, &last, after)?;
         self.check_read_back(after, &copy)
+    }
+
+    /// Does what a commit does to the documents that differ, on copies of them: where unique values are exchanged, no order of
+    /// single writes gets there.
+    fn rehearse(&mut self, after: &Definition, temporary: &str) -> Result<()> {
+        let Some(before) = self.before.get(&after.name).filter(|before| !before.is_view) else { return Ok(()) };
+        let stays = |index: &&Vec<u8>| before.parts.contains(index) && !expires(index);
+        let parts = after.parts.iter().filter(stays).cloned().collect();
+        let copy = Definition { name: temporary.to_owned(), parts, ..after.clone() };
+        if !copy.is_unique() {
+            return Ok(());
+        }
+        create(&mut self.session, &copy, &after.path()?)?;
+        create_indexes(&mut self.session, temporary, &copy.parts.iter().collect::<Vec<_>>(), after)?;
+        let (session, folder) = (&mut self.session, after.folder()?);
+        each_batch(self.base.tree(), self.change.next.tree, &folder, self.cx, |edits| {
+            edits.iter().try_for_each(Edit::check)?;
+            let old: Vec<&[u8]> = edits.iter().filter_map(|edit| edit.old.as_deref()).collect();
+            let refused =
+                if old.is_empty() { Vec::new() } else { session.write(temporary, "insert", "documents", &old)? };
+            refused
+                .into_iter()
+                .try_for_each(|(_, refusal)| Err(Error::engine("copy the documents that differ")(refusal)))
+        })?;
+        let mut notes = Vec::new();
+        self.apply_documents(&copy, &folder, &mut notes)?;
+        self.session.drop(temporary)?;
+        match notes.first() {
+            None => Ok(()),
+            Some(note) => {
+                let note = note.replacen(temporary, &after.name, 1);
+                let what = format!("to exchange values of a unique index in one push ({note})");
+                Err(Error::Unsupported { what })
+            }
+        }
     }
 
     /// What was created must be what the file says: servers accept options, and forget them.
@@ -290,7 +325,7 @@ impl<'a> Import<'a> {
         } else if catalog::read_one(&mut self.session, name)?.is_none() {
             return Ok(());
         }
-        self.apply_documents(definition, notes)?;
+        self.apply_documents(definition, &definition.folder()?, notes)?;
         match &after {
             Some(after) => self.add_indexes(after),
             None => self.remove(name, &temporary("old", self.change.op, number), notes),
@@ -342,13 +377,13 @@ impl<'a> Import<'a> {
 
     /// Applies the edits of one collection: what is removed first, so that it is in nobody's way; then the rest, again as long as
     /// one that a unique index refused can go on once another has moved.
-    fn apply_documents(&mut self, definition: &Definition, notes: &mut Vec<String>) -> Result<()> {
-        let (folder, mut is_first) = (definition.folder()?, true);
+    fn apply_documents(&mut self, definition: &Definition, folder: &StatePath, notes: &mut Vec<String>) -> Result<()> {
+        let mut is_first = true;
         loop {
             let (mut moved, mut blocked, mut stayed) = (false, Vec::new(), Vec::new());
             for is_removal in [true, false] {
                 let session = &mut self.session;
-                each_batch(self.base.tree(), self.change.next.tree, &folder, self.cx, |mut edits| {
+                each_batch(self.base.tree(), self.change.next.tree, folder, self.cx, |mut edits| {
                     edits.retain(|edit| edit.new.is_none() == is_removal);
                     if !edits.is_empty() {
                         let applied = edits::apply(session, definition, &edits)?;

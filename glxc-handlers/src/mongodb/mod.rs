@@ -33,7 +33,8 @@
 //!   document's own compare and write, is not noticed.
 //! - What a server refuses, alters or silently forgets (FerretDB forgets the options of collections) is found before the decision, in
 //!   collections `glxc_new_<op>_<n>` of our own, and is an error by file and line.
-//! - Documents that exchange values of a unique index in one push stay as they are, and are told.
+//! - A push that exchanges values of a unique index between documents is refused; one that moves them on is not. A value that a document
+//!   has which only live has keeps the pushed one out, which is told.
 //!
 //! # What is an error by its name
 //! Capped, clustered and time series collections, collections with encrypted fields and every other option that is not known; `system.js`;

@@ -105,6 +105,12 @@ fn unique_values_may_move_on() {
     let next = edited(&next, ITEMS, &line(r#""k""#, 1, "z"), &line(r#""k""#, 1, "w"));
     assert_eq!(subject.must_push(Some(&base), &next).notes, Vec::<String>::new());
     assert_same(&subject.export(), &next);
+    let base = next;
+    let next = edited(&base, ITEMS, r#""u":"y""#, r#""u":"?""#);
+    let next = edited(&edited(&next, ITEMS, r#""u":"z""#, r#""u":"y""#), ITEMS, r#""u":"?""#, r#""u":"z""#);
+    let error = subject.declined(Some(&base), &next);
+    let words = "to exchange values of a unique index in one push (items _id=";
+    assert!(matches!(error, Error::Unsupported { .. }) && chain(&error).contains(words), "{}", chain(&error));
 }
 
 #[test]
@@ -205,5 +211,26 @@ fn no_write_that_was_acknowledged_is_lost() {
             "{written} writes, push {push}: {line}"
         );
         subject.run(&format!(r#"{{"update":"items","updates":[{{"q":{{"_id":1}},"u":{{"$set":{{"p":{push}}}}}}}]}}"#));
+    }
+}
+
+#[test]
+fn a_collection_that_goes_takes_no_write_along() {
+    let Some(subject) = Subject::of("leaving", &[r#"{"insert":"items","documents":[{"_id":1}]}"#]) else { return };
+    for push in 1..=15 {
+        subject.run(r#"{"create":"log"}"#);
+        let base = subject.export();
+        let next = base.without(&path("data/log/rows.tsv")).without(&path("schema/collections/log.jsonl"));
+        std::thread::scope(|scope| {
+            let writer = || {
+                scope.spawn(|| {
+                    std::thread::sleep(std::time::Duration::from_micros(500 * push));
+                    (0..20).for_each(|n| subject.run(&format!(r#"{{"insert":"log","documents":[{{"_id":{n}}}]}}"#)));
+                });
+            };
+            subject.push_to(Some(&base), &next, || {}, writer).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        });
+        assert_eq!(subject.lines("log").len(), 20, "push {push}");
+        subject.run(r#"{"drop":"log"}"#);
     }
 }
