@@ -4,12 +4,19 @@ const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 
 /// Appends the text of bytes.
 pub(super) fn encode(bytes: &[u8], text: &mut Vec<u8>) {
+    text.reserve(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for at in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * at) & 63) as usize];
-            text.push(if at > chunk.len() { b'=' } else { letter });
+        let [first, second, third] = match *chunk {
+            [first, second, third] => [first, second, third],
+            [first, second] => [first, second, 0],
+            _ => [chunk[0], 0, 0],
+        };
+        let letters = [first >> 2, first << 4 | second >> 4, second << 2 | third >> 6, third];
+        let [a, b, c, d] = letters.map(|letter| LETTERS[usize::from(letter & 63)]);
+        match chunk.len() {
+            1 => text.extend_from_slice(&[a, b, b'=', b'=']),
+            2 => text.extend_from_slice(&[a, b, c, b'=']),
+            _ => text.extend_from_slice(&[a, b, c, d]),
         }
     }
 }
@@ -23,8 +30,12 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     }
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     for chunk in letters.chunks(4) {
-        let bits = chunk.iter().try_fold(0, |bits, letter| Some(bits << 6 | value(*letter)?))?;
-        let bits = bits << (6 * (4 - chunk.len()));
+        let bits = match *chunk {
+            [a, b, c, d] => value(a)? << 18 | value(b)? << 12 | value(c)? << 6 | value(d)?,
+            [a, b, c] => value(a)? << 18 | value(b)? << 12 | value(c)? << 6,
+            [a, b] => value(a)? << 18 | value(b)? << 12,
+            _ => return None,
+        };
         bytes.extend_from_slice(&bits.to_be_bytes()[1..chunk.len()]);
         // What is left over in the last letter is zero.
         if bits & (0xff_ffff >> (8 * (chunk.len() - 1))) != 0 {

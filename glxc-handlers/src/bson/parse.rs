@@ -414,7 +414,7 @@ impl Parser<'_> {
         let mut string = String::new();
         loop {
             let rest = &self.text[self.at..];
-            let Some(end) = rest.find(|c: char| c < ' ' || c == '"' || c == '\\') else {
+            let Some(end) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') else {
                 return self.fail("a text without an end");
             };
             string.push_str(&rest[..end]);

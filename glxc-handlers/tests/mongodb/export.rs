@@ -2,7 +2,7 @@
 
 use glxc_handlers::{Error, MemoryTree, bson};
 
-use crate::common::battery::{battery, ids};
+use crate::common::battery::{Builder, battery, ids};
 use crate::harness::{Subject, assert_same, chain, text};
 
 /// The lines of all documents of a collection, in the order of the files' first part.
@@ -118,4 +118,33 @@ fn what_would_be_lost_is_an_error() {
         "{}",
         chain(&error)
     );
+}
+
+#[test]
+fn a_file_of_gridfs_comes_back() {
+    let Some(subject) = Subject::empty("gridfs") else { return };
+    let mut client = subject.connect();
+    // 13 MB in chunks of 255 KiB, whose bytes are all different.
+    let chunk = |number: i32| {
+        let bytes = (0..261_120u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ number as u8);
+        let data = [&261_120i32.to_le_bytes()[..], &[0], &bytes.collect::<Vec<u8>>()].concat();
+        let id = [&[0; 8][..], &number.to_be_bytes()].concat();
+        Builder::new().value("_id", 7, &id).int32("files_id", 1).int32("n", number).value("data", 5, &data).done()
+    };
+    let chunks: Vec<Vec<u8>> = (0..50).map(chunk).collect();
+    chunks.chunks(40).for_each(|chunks| client.insert("gridfs", "fs.chunks", chunks));
+    let file = Builder::new().int32("_id", 1).text("filename", "film.mp4").int64("length", 50 * 261_120).done();
+    client.insert("gridfs", "fs.files", &[file]);
+    let index = r#"[{"key":{"files_id":1,"n":1},"name":"files_id_1_n_1","unique":true}]"#;
+    subject.run(&format!(r#"{{"createIndexes":"fs.chunks","indexes":{index}}}"#));
+    let tree = subject.export();
+    let copy = Subject::empty("gridfs_copy").unwrap();
+    copy.must_push(None, &tree);
+    assert_same(&copy.export(), &tree);
+    // One at a time: all are more than one batch of the server.
+    for (number, chunk) in chunks.iter().enumerate() {
+        let filter = Builder::new().int32("n", number as i32).done();
+        let query = Builder::new().text("find", "fs.chunks").document("filter", &filter);
+        assert!(copy.connect().documents("gridfs_copy", query) == [chunk.clone()], "{number}");
+    }
 }
