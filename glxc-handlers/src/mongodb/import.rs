@@ -14,6 +14,7 @@ use super::session::{DUPLICATE, Session, code};
 use super::settings::Target;
 use super::{catalog, export};
 use crate::bson::{Builder, elements, field};
+use crate::rows::{self, Limits};
 use crate::{Change, Committed, Cx, Error, OpId, Record, Result, Staged, StatePath, Tree};
 
 /// The options of a collection that can be changed, and what they are where nobody set them.
@@ -269,19 +270,24 @@ impl<'a> Import<'a> {
             let Some(there) = live.get(&name).filter(|definition| !definition.is_view) else {
                 continue;
             };
-            let (session, mut removed) = (&mut self.session, 0);
+            let (session, mut removed, mut adds_live) = (&mut self.session, 0, false);
             each_batch(self.base.tree(), self.change.next.tree, &there.folder()?, self.cx, |edits| {
                 edits.iter().try_for_each(Edit::check)?;
                 let found = edits::fetch(session, there, &edits)?;
                 for edit in &edits {
                     let now = found.get(&edit.key).copied();
                     removed += u64::from(edit.new.is_none() && now.is_some());
+                    adds_live |= edit.old.is_none() && now.is_some();
                     if now != edit.old_print() && now != edit.new_print() {
                         conflicts.add(format!("{name} {}", edit.name));
                     }
                 }
                 Ok(())
             })?;
+            if adds_live {
+                // Either the application added it too, or the push has it twice.
+                rows::check(self.change.next.tree, &there.folder()?, Limits::default(), self.cx)?;
+            }
             if !self.after.contains_key(&name) && self.session.count(&name, 0)? != removed {
                 conflicts.add(format!("{name}, which has further documents"));
             }

@@ -68,6 +68,16 @@ fn conflicts_are_named() {
 }
 
 #[test]
+fn a_document_that_is_there_twice_is_refused() {
+    let Some((subject, base)) = shop("twice") else { return };
+    let log = "data/log/rows.tsv";
+    let first = "{\"_id\":{\"$numberInt\":\"1\"},\"n\":{\"$numberInt\":\"1\"}}\n";
+    let refused = chain(&subject.declined(Some(&base), &edited(&base, log, first, &first.repeat(2))));
+    assert!(refused.contains("data/log/rows.tsv:3: the same key as in data/log/rows.tsv:2"), "{refused}");
+    assert_same(&subject.export(), &base);
+}
+
+#[test]
 fn what_is_written_later_stays() {
     let Some((subject, base)) = shop("later") else { return };
     let next = edited(&base, ITEMS, &one(), &line(r#"{"$numberInt":"1"}"#, 2, "x"));
