@@ -36,6 +36,26 @@ pub(crate) fn wait(
     }
 }
 
+/// How long to try for a moment at which nobody changes a definition, where the caller gave no deadline.
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Tries until nobody is in the way of reading all definitions at one time.
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+pub(crate) fn until_quiet<T>(database: &str, cx: &Cx<'_>, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        cx.check()?;
+        if let Some(done) = attempt()? {
+            return Ok(done);
+        }
+        if start.elapsed() > PATIENCE {
+            let what = format!("the database {database}, where definitions change or a table is locked all the time,");
+            return Err(Error::Timeout { what, after: start.elapsed() });
+        }
+    }
+}
+
 /// The text of a value, where it is not NULL and holds only these escapes: the letter behind a backslash, and the byte.
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 pub(crate) fn unescape(value: &[u8], escapes: &[(u8, u8)]) -> Option<String> {

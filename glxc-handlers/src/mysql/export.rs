@@ -1,7 +1,5 @@
 //! The live database as files.
 
-use std::time::{Duration, Instant};
-
 use siphasher::sip128::SipHasher24;
 
 use super::catalog::{self, Model};
@@ -11,12 +9,9 @@ use super::settings::Target;
 use super::sql::{ident, literal};
 use super::table::Table;
 use super::{increments, value};
-use crate::engine::Rules;
+use crate::engine::{Rules, until_quiet};
 use crate::rows::{Limits, Line, Sorter, Writer, gitattributes};
 use crate::{Cx, Error, Exported, Fingerprint, MemorySink, Result, Sink, StatePath};
-
-/// How long to try for a moment at which nobody changes a definition, where the caller gave no deadline.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Part of every fingerprint: another way of writing means other files. Raise it with every change of what an export writes.
 const FORMAT: &str = "mysql 1";
@@ -78,20 +73,17 @@ pub(super) fn write_schema(model: &Model, sink: &mut dyn Sink, cx: &Cx<'_>) -> R
 /// ends, and nothing may have changed between a look before the snapshot and one behind.
 fn snapshot(target: &Target, cx: &Cx<'_>) -> Result<(Session, Model)> {
     let mut session = Session::live(target)?;
-    let start = Instant::now();
-    loop {
-        cx.check()?;
-        match attempt(&mut session, target) {
-            Ok(Some(model)) => return Ok((session, model)),
-            Ok(None) => {}
-            Err(error) if is_in_the_way(&error) => {}
-            Err(error) => return Err(error),
+    let model = until_quiet(&target.database, cx, || {
+        let model = match attempt(&mut session, target) {
+            Err(error) if is_in_the_way(&error) => None,
+            attempted => attempted?,
+        };
+        if model.is_none() {
+            session.run("end the transaction", "ROLLBACK")?;
         }
-        if start.elapsed() > PATIENCE {
-            return Err(Error::Timeout { what: "a quiet moment of the schema".into(), after: start.elapsed() });
-        }
-        session.run("end the transaction", "ROLLBACK")?;
-    }
+        Ok(model)
+    })?;
+    Ok((session, model))
 }
 
 fn attempt(session: &mut Session, target: &Target) -> Result<Option<Model>> {

@@ -5,7 +5,7 @@
 //! at the present and not at the snapshot; so the catalogs must not have changed until everything is printed. And a lock
 //! that waits makes everybody behind it wait too; so the wait is short, and tried again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postgres::error::SqlState;
 
@@ -13,12 +13,11 @@ use super::schema::{self, Model};
 use super::session::{Session, code};
 use super::settings::Target;
 use super::sql::qualified;
+use crate::engine::until_quiet;
 use crate::{Cx, Error, Result};
 
 /// How long one try waits for the locks. Behind it the application waits.
 const WAIT: Duration = Duration::from_secs(3);
-/// How long to try, where the caller gave no deadline.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const TABLES: &str = "SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
@@ -103,17 +102,14 @@ pub(super) fn open(target: &Target, name: &str, cx: &Cx<'_>) -> Result<(Session,
     let mut session = Session::connect(target, &target.database, name)?;
     session.restrict_views()?;
     let mut now = Session::connect(target, &target.database, name)?;
-    let start = Instant::now();
-    loop {
-        cx.check()?;
-        match attempt(&mut session, &mut now)? {
-            Some(model) => return Ok((session, model)),
-            None if start.elapsed() > PATIENCE => {
-                return Err(Error::Timeout { what: "a quiet moment of the schema".into(), after: start.elapsed() });
-            }
-            None => session.run("end the transaction", "ROLLBACK")?,
+    let model = until_quiet(&target.database, cx, || {
+        let model = attempt(&mut session, &mut now)?;
+        if model.is_none() {
+            session.run("end the transaction", "ROLLBACK")?;
         }
-    }
+        Ok(model)
+    })?;
+    Ok((session, model))
 }
 
 /// One attempt; `None` where somebody was in the way.
