@@ -3,11 +3,14 @@
 
 #[path = "../../../glxc-handlers/tests/common/postgres.rs"]
 mod server;
+#[path = "../../../glxc-handlers/tests/common/skip.rs"]
+mod skip;
 
 use std::path::Path;
 use std::process::Command;
 
 use server::{Cluster, shared};
+use skip::skip;
 
 fn embed(words: &[&str]) -> Result<(String, String), String> {
     let output = Command::new(env!("CARGO_BIN_EXE_embed")).args(words).output().unwrap();
