@@ -76,6 +76,20 @@ impl World {
         World::with(FAILPOINTS, name)
     }
 
+    /// The same, with an example in the repository, as its README says, pushed.
+    ///
+    /// # Panics
+    /// As [`World::new`], and where the push is declined.
+    pub fn example(example: &str, name: &str) -> Option<Self> {
+        let world = World::new(name)?;
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(example);
+        world.run("cp", &["-r", "--", &source.join(".").display().to_string(), "."]).accepted();
+        world.commit(example);
+        world.glxc(&["init", name]).accepted();
+        world.push().accepted();
+        Some(world)
+    }
+
     fn with(variable: &str, name: &str) -> Option<Self> {
         let Some(program) = std::env::var_os(variable).map(PathBuf::from) else {
             let why = format!("{variable} does not name the built program (make test sets it)");

@@ -1,25 +1,10 @@
 //! The examples are repositories that work as they stand.
 
-use std::path::Path;
-use std::process::Command;
-
 use glxc_tests::World;
-
-/// Puts an example into the user's repository, as its README says.
-fn begin(example: &str, name: &str) -> Option<World> {
-    let world = World::new(name)?;
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(example);
-    let copied = Command::new("cp").args(["-r", "--"]).arg(source.join(".")).arg(world.folder()).status().unwrap();
-    assert!(copied.success());
-    world.commit(example);
-    world.glxc(&["init", name]).accepted();
-    world.push().accepted();
-    Some(world)
-}
 
 #[test]
 fn a_crontab_is_kept_by_two_scripts() {
-    let Some(world) = begin("crontab", "t-glxc-crontab") else { return };
+    let Some(world) = World::example("crontab", "t-glxc-crontab") else { return };
     let live = || world.exec("crontab -l").accepted();
     let kept = || world.read("data/cron/crontab");
     assert_eq!(live(), kept());
