@@ -20,6 +20,7 @@ SURVIVED=()
 postgresql() { cargo test --quiet -p glxc-handlers --features postgresql --test postgresql "$@"; }
 schema() { cargo test --quiet -p glxc-handlers --features postgresql --test postgresql_schema "$@"; }
 files() { cargo test --quiet -p glxc-handlers --test files "$@"; }
+folder() { cargo test --quiet -p glxc-handlers --test folder "$@"; }
 script() { cargo test --quiet -p glxc-handlers --test script "$@"; }
 transport() {
     local test=$1
@@ -49,7 +50,7 @@ mutant() {
 }
 
 step "the tests with all guards on"
-for tests in postgresql schema files "transport durable" "transport states" "transport faults"; do
+for tests in postgresql schema files folder script "transport durable" "transport states" "transport faults" "transport script"; do
     $tests >"$COPY/log" 2>&1 || { cat "$COPY/log" >&2; fail "$tests: red already"; }
 done
 
@@ -128,6 +129,17 @@ mutant "one operation at a time" $T/lock.rs 'flock(&file, FlockOperation::NonBlo
 mutant "somebody attends what is prepared" $T/push.rs 'self.parts.attendant.as_deref().map(Attendant::start).transpose()?' \
     'None::<Attendant>' "transport states" together
 mutant "the next contact settles" $T/repository.rs '        self.settle(true)?;' '' "transport faults"
+
+D=glxc-handlers/src/folder
+mutant "folder: edited files are not overwritten" $D/mod.rs '    if paths.is_empty() {' '    if true {' folder
+mutant "folder: one works in it at a time" $D/mod.rs 'flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()' \
+    'flock(&lock, FlockOperation::NonBlockingLockShared).is_err()' folder
+mutant "folder: no link on the way to a state" $D/mod.rs 'metadata.is_symlink())' 'metadata.is_symlink() && false)' folder
+mutant "folder: what it has not seen is not replaced" $D/load.rs 'true if !asked =>' 'true if !asked && false =>' folder
+mutant "folder: what is replaced is kept" $D/load.rs 'let keep = base.is_none()' 'let keep = false && base.is_none()' folder
+mutant "folder: other settings decline" $D/load.rs '            if !known.same_rules {' '            if false {' folder
+mutant "folder: a load that began is settled" $D/load.rs 'let decision = if happened { Decision::Commit } else { Decision::Abort };' \
+    'let decision = Decision::Abort;' folder
 
 printf '\n%d guards, %d caught, %d survived\n' $((CAUGHT + ${#SURVIVED[@]})) "$CAUGHT" "${#SURVIVED[@]}"
 [ ${#SURVIVED[@]} = 0 ] || fail "no test notices that these are off: $(printf '%s; ' "${SURVIVED[@]}")"
