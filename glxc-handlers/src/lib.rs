@@ -19,6 +19,7 @@
 //!
 //! Every engine stands behind a feature of its own name.
 
+mod attendant;
 pub mod bson;
 pub mod conformance;
 mod cx;
@@ -47,6 +48,7 @@ mod simple;
 pub mod text;
 mod tree;
 
+pub use attendant::Attendant;
 pub use cx::{Cancel, Cx, Progress, Silent};
 pub use error::{Cause, Error, Result};
 pub use handler::{

@@ -29,7 +29,6 @@
 //!
 //! The program `examples/host` serves such a repository to git on this machine, with a kind of state of its own.
 
-mod attendant;
 mod check;
 mod config;
 mod error;

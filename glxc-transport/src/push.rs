@@ -1,14 +1,15 @@
 //! A push: base, live and next meet, and either all of it happens or none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use glxc_handlers::{
-    Change, Commit, Committed, Cx, Decision, Description, Differs, Direction, Handler, Live, OpId, Options, Record,
-    Recorded, Recovered, Staged, StatePath, Tree, Ways, differences, failpoint,
+    Attendant, Change, Commit, Committed, Cx, Decision, Description, Differs, Direction, Handler, Live, OpId, Options,
+    Record, Recorded, Recovered, Staged, StatePath, Tree, Ways, differences, failpoint,
 };
 
-use crate::attendant::Attendant;
 use crate::config::{PushPolicy, StateConfig};
 use crate::journal::{self, Journal, RefUpdate, Step};
 use crate::repository::{Operation, sysconf_path};
@@ -421,7 +422,7 @@ impl StateRepository {
         if prepared.peek().is_none() {
             return Ok(None);
         }
-        let attendant = self.parts.attendant.as_deref().map(Attendant::start).transpose()?;
+        let attendant = self.parts.attendant.as_deref().map(attendant).transpose()?;
         for (part, one) in prepared {
             let _span = tracing::debug_span!("prepare", state = part.name).entered();
             Error::point("prepare")?;
@@ -700,6 +701,10 @@ fn refs_commands(refs: &[RefUpdate]) -> Vec<u8> {
         false => format!("update {} {} {}\n", update.name, update.new, update.old),
     };
     refs.iter().map(command).collect::<String>().into_bytes()
+}
+
+fn attendant(command: &[OsString]) -> Result<Attendant> {
+    Attendant::start(command).map_err(Error::io("run", command.first().map_or(Path::new(""), Path::new)))
 }
 
 /// Nobody may abort what is staged, whose outcome is not known yet. Nor may what is prepared stay when this process ends.

@@ -24,7 +24,7 @@ pub fn database(socket: &str, name: &str) -> Result<State> {
 /// Dumps a database into a folder and loads it from there: over nothing, or over an empty database. What the folder and the
 /// other server hold already is not overwritten.
 pub fn move_over(from: State, to: State, folder: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<String> {
-    let control = Control { progress, cancel: Some(cancel), wait: WAIT };
+    let control = Control { progress, cancel: Some(cancel), wait: WAIT, attendant: None };
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     // Each has the folder for itself while it works.
     let dumped = Folder::open(folder, &machine, vec![from])?.dump(&control)?;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use glxc_handlers::folder::{Control, Done, Folder, FolderError, State};
 use glxc_handlers::{Cancel, Error, Progress, Registry};
@@ -51,7 +52,10 @@ pub(super) fn run(command: &str, arguments: &[OsString], registry: &Registry) ->
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, cancel.flag())?;
     }
-    let control = Control { progress: &progress, cancel: Some(&cancel), ..Control::default() };
+
+    let attendant = [&[std::env::current_exe()?.into(), "attend-load".into()][..], arguments].concat();
+    let control =
+        Control { progress: &progress, cancel: Some(&cancel), attendant: Some(&attendant), ..Control::default() };
     let replace: Vec<&str> = asked.replace.iter().map(String::as_str).collect();
     let done = match command {
         "dump" => folder.dump(&control),
@@ -68,6 +72,25 @@ pub(super) fn run(command: &str, arguments: &[OsString], registry: &Registry) ->
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// Settles a load once the process that holds the other end of standard input is gone. It gets the arguments of that load.
+pub(super) fn attend(arguments: &[OsString], registry: &Registry) -> Result<ExitCode> {
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    let asked = parse(true, arguments)?;
+    // The lock of who died may go a moment after its pipe. Who has it later settles by itself.
+    for _ in 0..50 {
+        match open(&asked, registry) {
+            Err(error) if matches!(error.downcast_ref(), Some(FolderError::Locked { .. })) => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            folder => {
+                folder?.settle(&Control::default())?;
+                break;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn parse(load: bool, arguments: &[OsString]) -> std::result::Result<Asked, String> {

@@ -99,6 +99,7 @@ fn run(program: &Path, arguments: &[OsString], registry: Registry) -> Result<Exi
         (_, ["bundle"]) => bundle(&open(registry)?),
         (_, ["bound", ..]) => bound(&arguments[1..]),
         (_, ["shell", terminal]) => shell::shell(terminal),
+        (_, ["attend-load", ..]) => folder::attend(&arguments[1..], &registry),
         (_, [command @ ("dump" | "load"), ..]) => folder::run(command, &arguments[1..], &registry),
         (_, ["version"]) => done(writeln!(stdout(), "glxc {}", env!("CARGO_PKG_VERSION"))?),
         _ => Err(

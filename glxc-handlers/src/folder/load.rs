@@ -1,8 +1,11 @@
 //! The way from the files to what is live: stage, lock, decide, commit; and what an interrupted one takes.
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use crate::{
-    Cancel, Change, Commit, Cx, Decision, Description, Direction, Error, Live, Mode, OpId, Record, Recovered, Staged,
-    Tree, Ways,
+    Attendant, Cancel, Change, Commit, Cx, Decision, Description, Direction, Error, Live, Mode, OpId, Record,
+    Recovered, Staged, Tree, Ways,
 };
 
 use super::journal::{self, Journal, Phase};
@@ -71,7 +74,8 @@ impl Folder {
             Journal { op: random_op(), dump: false, phase: Phase::Staged, parts: parts.iter().map(part).collect() };
         journal.write(&self.journal())?;
         let op = journal.op.clone();
-        let error = match self.import(&op, &mut journal, &parts, control) {
+        let mut attendant = None;
+        let error = match self.import(&op, &mut journal, &parts, &mut attendant, control) {
             Ok(done) => {
                 if let Err(error) = self.finish(&journal, control) {
                     control.progress.note(&format!("cleaning up is tried again at the next dump or load: {error}"));
@@ -85,6 +89,8 @@ impl Folder {
             Ok(true) => Ok(parts.iter().map(|part| done(part, Description::default())).collect()),
             Ok(false) => Err(error),
             Err(undo) => {
+                // What is prepared must not stay when this process ends.
+                std::mem::forget(attendant);
                 control.progress.note(&format!("cleaning up is tried again at the next dump or load: {undo}"));
                 Err(error)
             }
@@ -147,7 +153,10 @@ impl Folder {
     }
 
     /// Stage, lock, decide, commit.
-    fn import(&self, op: &OpId, journal: &mut Journal, parts: &[Part<'_>], control: &Control<'_>) -> Result<Vec<Done>> {
+    fn import(
+        &self, op: &OpId, journal: &mut Journal, parts: &[Part<'_>], attendant: &mut Option<Attendant>,
+        control: &Control<'_>,
+    ) -> Result<Vec<Done>> {
         let never = Cancel::new();
         let changed: Vec<Changed<'_>> = parts.iter().map(|part| part.changed(op)).collect();
         let changes: Vec<Change<'_>> = changed.iter().map(Changed::get).collect();
@@ -185,6 +194,9 @@ impl Folder {
             control.progress.step(&format!("changing {}", parts[*number].name()));
             let record = one.lock().map_err(parts[*number].files("import"))?;
             journal.parts[*number].record = Some(record);
+        }
+        if parts.iter().any(|part| part.prepare) {
+            *attendant = control.attendant.map(start).transpose()?;
         }
         for (number, one, _) in staged.iter_mut().filter(|(number, ..)| parts[*number].prepare) {
             one.prepare().map_err(FolderError::state(parts[*number].name(), "prepare its transaction"))?;
@@ -238,9 +250,13 @@ impl Folder {
         Ok(())
     }
 
-    /// Settles what an interrupted operation left: finishes what happened, removes what did not. Returns whether one
-    /// happened.
-    pub(super) fn settle(&self, control: &Control<'_>) -> Result<bool> {
+    /// Settles what an interrupted dump or load left, as each of them does first: finishes what happened, removes what did not.
+    /// Returns whether there was one that happened.
+    ///
+    /// # Errors
+    /// [`FolderError::Interrupted`], [`FolderError::Journal`], [`FolderError::Record`], and [`FolderError::State`] where an engine does
+    /// not answer.
+    pub fn settle(&self, control: &Control<'_>) -> Result<bool> {
         let Some(mut journal) = Journal::read(&self.journal())? else {
             self.sweep()?;
             return Ok(false);
@@ -308,6 +324,11 @@ impl Folder {
             }
         }
     }
+}
+
+fn start(command: &[OsString]) -> Result<Attendant> {
+    let program = command.first().map_or(Path::new(""), Path::new);
+    Ok(Attendant::start(command).map_err(Error::io("run", program))?)
 }
 
 fn done(part: &Part<'_>, description: Description) -> Done {

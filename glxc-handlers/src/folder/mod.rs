@@ -45,6 +45,7 @@ mod journal;
 mod load;
 mod tree;
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::BuildHasher;
 use std::hash::RandomState;
@@ -115,12 +116,16 @@ pub struct Control<'a> {
     pub cancel: Option<&'a Cancel>,
     /// For an engine to answer.
     pub wait: Duration,
+    /// A program and its arguments that reads its standard input to the end and calls [`Folder::settle`] then. While a load of several
+    /// databases has prepared their parts, which keep locks, it runs beside this process, so that they do not wait for the
+    /// next dump or load where this process dies. Without one they do.
+    pub attendant: Option<&'a [OsString]>,
 }
 
 impl Default for Control<'_> {
-    /// Tells nobody, does not stop, and waits two minutes.
+    /// Tells nobody, does not stop, waits two minutes, and starts no attendant.
     fn default() -> Self {
-        Control { progress: &Silent, cancel: None, wait: Duration::from_secs(120) }
+        Control { progress: &Silent, cancel: None, wait: Duration::from_secs(120), attendant: None }
     }
 }
 
