@@ -128,6 +128,17 @@ need_postgresql_root() {
         --customize-hook="chroot \"\$1\" usermod --uid $(id -u postgres) postgres"
 }
 
+# Where an unpacked Debian SUITE with the server of MariaDB VERSION is.
+mariadb_root() {
+    echo "/var/cache/glxc-tests/mariadb-$1-$2"
+}
+
+# Its user `mysql` is the one of this system, who owns the folder of a server.
+need_mariadb_root() {
+    need_unpacked "MariaDB $1" "$(mariadb_root "$1" "$2")" "$2" --include=mariadb-server \
+        --customize-hook="chroot \"\$1\" usermod --non-unique --uid $(id -u mysql) mysql"
+}
+
 # Where the unpacked system with FerretDB is: it speaks the protocol of MongoDB, of which Debian has no package, and keeps the data in
 # PostgreSQL with DocumentDB.
 FERRETDB=2.7.0

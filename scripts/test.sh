@@ -11,6 +11,7 @@ step "packages"
 need_packages $BUILD_PACKAGES $HOST_PACKAGES postgresql postgresql-contrib mariadb-server redis-server curl strace util-linux
 need_postgresql_root 17 trixie
 need_postgresql_root 18 forky
+need_mariadb_root 11.8 trixie
 need_ferretdb_root
 
 step "checks (format, lints, documentation, dependencies)"
@@ -48,6 +49,8 @@ on_postgresql() {
 on_postgresql 17 trixie --skip hostile:: --skip memory:: --skip pairs::
 on_postgresql 18 forky --skip hostile:: --skip memory::
 run_tests -p glxc-handlers --features mysql --test mysql
+echo "MariaDB 11.8 of Debian trixie"
+GLXC_TEST_MYSQL=$(mariadb_root 11.8 trixie) run_tests -p glxc-handlers --features mysql --test mysql -- --skip memory::
 GLXC_TEST_FERRETDB=$(ferretdb_root) run_tests -p glxc-handlers --features mongodb --test mongodb
 run_tests -p glxc-sysconf
 run_tests -p glxc-transport

@@ -18,7 +18,7 @@
 //! # }
 //! ```
 //!
-//! It keeps the promises of the conformance suite against MariaDB 10.11, but that several transactions can be prepared to commit
+//! It keeps the promises of the conformance suite against MariaDB 10.11 and 11.8, but that several transactions can be prepared to commit
 //! together: rows that differ can, and a load that replaces no table; another load can not.
 //!
 //! # Options

@@ -1,5 +1,6 @@
 //! A private MariaDB server for tests, on a unix socket in a temporary folder, which does not wait for the disk.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -8,6 +9,42 @@ use std::time::{Duration, Instant};
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
 
+/// Names an unpacked system whose server the tests run, instead of the one that is installed here.
+const ROOT: &str = "GLXC_TEST_MYSQL";
+
+/// An installed server.
+#[derive(Clone, Debug)]
+struct Installed {
+    /// The root of the system that it is installed in.
+    root: PathBuf,
+}
+
+impl Installed {
+    /// The server of a system.
+    fn of(root: impl Into<PathBuf>) -> Option<Installed> {
+        let root = root.into();
+        root.join("usr/sbin/mariadbd").exists().then_some(Installed { root })
+    }
+
+    /// The server that the tests run.
+    fn chosen() -> Option<Installed> {
+        let Some(root) = std::env::var_os(ROOT) else { return Installed::of("/") };
+        let installed = Installed::of(&root);
+        assert!(installed.is_some(), "{ROOT} names {root:?}, which has no server");
+        installed
+    }
+
+    /// Where a folder for a server may be made.
+    fn folders(&self) -> PathBuf {
+        if self.root == Path::new("/") { std::env::temp_dir() } else { self.root.join("tmp") }
+    }
+
+    /// A path as the system of the server sees it.
+    fn inside(&self, path: &Path) -> PathBuf {
+        Path::new("/").join(path.strip_prefix(&self.root).unwrap())
+    }
+}
+
 /// A running server, on which root is `root`.
 ///
 /// It ends, and its folder is removed, as soon as this process ends in whatever way: its keeper waits for the end of a pipe
@@ -15,12 +52,13 @@ use mysql::{Conn, OptsBuilder};
 #[derive(Debug)]
 pub struct Server {
     folder: PathBuf,
+    installed: Installed,
     _keeper: Child,
 }
 
 /// Why there can be no server here, or `None`.
 fn lacking() -> Option<&'static str> {
-    if !Path::new("/usr/sbin/mariadbd").exists() {
+    if Installed::chosen().is_none() {
         return Some("no MariaDB server is installed");
     }
     (!rustix::process::geteuid().is_root()).then_some("needs root, to run a server as `mysql`")
@@ -37,28 +75,33 @@ pub fn shared() -> Option<&'static Server> {
     Some(SERVER.get_or_init(Server::start))
 }
 
+/// Its arguments: the root of the server, its folder as seen from here and from there, and its user. (An unpacked system does not
+/// know its own name, which the first program minds.)
 const KEEPER: &str = r#"
-mariadb-install-db --no-defaults --user=mysql --datadir="$1/data" --skip-test-db >"$1/log" 2>&1 || exit 1
-/usr/sbin/mariadbd --no-defaults --user=mysql --datadir="$1/data" --socket="$1/socket" --pid-file="$1/pid" \
+chroot "$1" mariadb-install-db --no-defaults --force --user=mysql --datadir="$3/data" --skip-test-db >"$2/log" 2>&1 || exit 1
+chroot --userspec="$4" "$1" mariadbd --no-defaults --datadir="$3/data" --socket="$3/socket" --pid-file="$3/pid" \
     --skip-networking --innodb-flush-log-at-trx-commit=0 --innodb-flush-method=nosync --innodb-buffer-pool-size=64M --max-allowed-packet=256M \
-    >>"$1/log" 2>&1 </dev/null &
+    >>"$2/log" 2>&1 </dev/null &
 read -r _
 kill -KILL $!
 wait
-rm -rf "$1"
+rm -rf "$2"
 "#;
 
 impl Server {
     /// Starts a server of its own.
     pub fn start() -> Server {
-        let folder = tempfile::Builder::new().prefix("glxc-my-").tempdir().unwrap().keep();
+        let installed = Installed::chosen().expect("a server is installed");
+        let folder = tempfile::Builder::new().prefix("glxc-my-").tempdir_in(installed.folders()).unwrap().keep();
         std::fs::create_dir(folder.join("data")).unwrap();
         let owned = Command::new("chown").args(["-R", "mysql:"]).arg(&folder).status().unwrap();
         assert!(owned.success());
+        let owner = std::fs::metadata(&folder).unwrap();
         let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER, "sh"]).arg(&folder).current_dir("/").env("LC_ALL", "C.UTF-8");
+        keeper.args(["-c", KEEPER, "sh"]).arg(&installed.root).arg(&folder).arg(installed.inside(&folder));
+        keeper.arg(format!("+{}:+{}", owner.uid(), owner.gid())).current_dir("/").env("LC_ALL", "C.UTF-8");
         let keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let server = Server { folder, _keeper: keeper };
+        let server = Server { folder, installed, _keeper: keeper };
         server.wait();
         server
     }
@@ -91,8 +134,9 @@ impl Server {
 
     /// What `mariadb-dump` writes of a database, without the lines that differ each time.
     pub fn dump(&self, database: &str) -> String {
-        let mut dump = Command::new("mariadb-dump");
-        dump.arg("--no-defaults").arg("--socket").arg(self.socket()).args([
+        let mut dump = Command::new("chroot");
+        dump.arg(&self.installed.root).args(["mariadb-dump", "--no-defaults"]);
+        dump.arg("--socket").arg(self.installed.inside(&self.socket())).args([
             "--skip-dump-date",
             "--skip-comments",
             "--hex-blob",
