@@ -13,10 +13,11 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::catalog::{self, Model};
 use super::layout::{Part, part};
+use super::product::Product;
 use super::schema::{Database, Kind, Object, Schema};
 use super::session::{Session, as_timeout, words};
 use super::settings::Target;
-use super::sql::{ident, list, literal, qualified};
+use super::sql::{ident, list, literal, qualified, without_implied_collations};
 use super::table::Table;
 use super::write::Inserter;
 use super::{export, foreign_keys, increments, recover};
@@ -58,6 +59,7 @@ impl<'a> Load<'a> {
             Some(_) => Session::live(target)?,
             None => Session::connect(target)?,
         };
+        Database::require(change.next.tree, session.product)?;
         recover::begin(&mut session, target, change.op)?;
         let (wanted, guard, notes, settled) = Default::default();
         let mut load = Load { target, change, cx, session, schema, wanted, guard, notes, settled };
@@ -151,8 +153,9 @@ impl<'a> Load<'a> {
         self.session.run(&format!("create database {new}"), &create)?;
         point("mysql created")?;
         self.session.enter(&new)?;
+        let checks = self.session.product.checks();
         self.session
-            .run("set up the session", "SET SESSION foreign_key_checks = 0, SESSION check_constraint_checks = 0")?;
+            .run("set up the session", &format!("SET {}", list(checks, |name| format!("SESSION {name} = 0"))))?;
         for table in self.schema.of_kind(Kind::Table) {
             create_object(&mut self.session, table)?;
         }
@@ -165,7 +168,7 @@ impl<'a> Load<'a> {
         self.notes = foreign_keys::notes(&mut self.session, &new, &model)?;
         drop_others(&mut self.session, &new, &self.target.rules)?;
         self.session
-            .run("set up the session", "SET SESSION foreign_key_checks = 1, SESSION check_constraint_checks = 1")?;
+            .run("set up the session", &format!("SET {}", list(checks, |name| format!("SESSION {name} = 1"))))?;
         let marks = format!("CREATE TABLE {PENDING} (x int) ENGINE=InnoDB");
         self.session.run("mark the new tables", &marks)?;
         let old =
@@ -340,8 +343,11 @@ impl Staged for Load<'_> {
         point("mysql marked")?;
         if let Some((mut guard, names)) = self.guard.take().filter(|(_, names)| !names.is_empty()) {
             guard.run("set up the session", "SET SESSION foreign_key_checks = 0")?;
-            // Nobody else can write to them between the compare and their end.
-            guard.run("drop the old tables", &format!("DROP TABLE {}", list(&names, |name| ident(name))))?;
+            // Nobody else can write to them between the compare and their end. One by one: of a parent and its child in one
+            // statement MySQL drops both, and fails.
+            for name in &names {
+                guard.run("drop the old tables", &format!("DROP TABLE {}", ident(name)))?;
+            }
         }
         point("mysql dropped")?;
         finish(&mut self.session, self.target, self.change, &self.schema)?;
@@ -460,7 +466,11 @@ fn create_object(session: &mut Session, object: &Object) -> Result<()> {
     let context = format!("create {} {}", object.kind.word().to_lowercase(), object.name);
     let settings = object.context.iter().filter(|(name, _)| *name != "order");
     let settings: Vec<(&str, &str)> = settings.map(|(name, value)| (*name, value.as_str())).collect();
-    session.create(&context, &settings, &object.sql).map_err(|error| match (words(&error), object.path()) {
+    let sql = match (session.product, object.kind) {
+        (Product::MySql, Kind::Table) => without_implied_collations(&object.sql),
+        _ => object.sql.clone(),
+    };
+    session.create(&context, &settings, &sql).map_err(|error| match (words(&error), object.path()) {
         (Some(message), Ok(file)) => Error::Input { file, line: None, message, source: Some(error.into()) },
         _ => error,
     })

@@ -1,9 +1,10 @@
-//! MariaDB databases as a state.
+//! MariaDB and MySQL databases as a state.
 //!
 //! An export writes the definitions of one database, one object a file, and the rows of its tables as row files, all of one
 //! point in time. An import applies the rows that differ in one transaction, row by row with compare and swap. Definitions are
 //! no part of a transaction there: where they differ, and for a first import, everything is loaded beside the live tables, and
-//! takes their place once these are locked and are what base has, whole. MariaDB 10.6 and later, as a user with all privileges.
+//! takes their place once these are locked and are what base has, whole. MariaDB 10.6 and later, or MySQL 9.7 and later, as a user
+//! with all privileges. The two are different databases: what one wrote, the other refuses.
 //!
 //! ```no_run
 //! use glxc_handlers::{Options, Registry, Settings, StatePath, Value, mysql};
@@ -18,7 +19,7 @@
 //! # }
 //! ```
 //!
-//! It keeps the promises of the conformance suite against MariaDB 10.11 and 11.8, but that several transactions can be prepared to commit
+//! It keeps the promises of the conformance suite against MariaDB 10.11 and 11.8 and MySQL 9.7, but that several transactions can be prepared to commit
 //! together: rows that differ can, and a load that replaces no table; another load can not.
 //!
 //! # Options
@@ -30,8 +31,9 @@
 //!
 //! # What is an error by its name
 //! An export refuses what it would lose: tables of another engine than InnoDB, sequences, system versioning, events, packages,
-//! aggregate functions, views that are not valid, compressed columns, types of columns that it does not know, foreign keys to
-//! or from another database, a comment of the database, definitions written under another collation of the database or, unless
+//! libraries, aggregate functions, tables in a tablespace of the server's own, views that are not valid, compressed columns, types of columns that it does not know, foreign keys to
+//! or from another database, a comment, the encryption or READ ONLY of the database, JSON values of MySQL with a part
+//! (a date, a DECIMAL) whose type their text does not tell, definitions written under another collation of the database or, unless
 //! they are ASCII, in another character set than Unicode, and definitions of tables and views with a `?`, for which the server may
 //! have a character that it does not print. An import refuses to change rows of tables with triggers, since they would act again,
 //! and to do what takes more than one transaction (a load that replaces tables, a change of definitions) together with other
@@ -41,7 +43,8 @@
 //! that it changes.
 //!
 //! # What it does not keep
-//! Accounts, grants and everything else of the server that is in no database. The sign of a zero in FLOAT and DOUBLE. A change of
+//! Accounts, grants and everything else of the server that is in no database, and what it counted of values (histograms). The sign of
+//! a zero in FLOAT and DOUBLE, in MariaDB. A change of
 //! definitions needs live to be what base has, rows included, reads all of them while they are locked, and between the old tables and
 //! the new ones there are none for a moment; it is declined where an application writes all the time. A load takes rows that violate
 //! a foreign key or a check, as older servers have them, and says how many have no parent.
@@ -53,6 +56,7 @@ mod foreign_keys;
 mod increments;
 mod layout;
 mod load;
+mod product;
 mod recover;
 mod schema;
 mod session;
@@ -73,7 +77,7 @@ use schema::Schema;
 use session::Session;
 use settings::Target;
 
-/// Makes the handler of a MariaDB state from its settings.
+/// Makes the handler of a MariaDB or MySQL state from its settings.
 pub fn make(settings: &Settings) -> Result<Box<dyn Handler>> {
     Ok(Box::new(Mysql { target: Target::new(settings)? }))
 }

@@ -3,6 +3,7 @@
 //! A file holds one statement, as the server prints it, behind what it depends on besides its text: `-- sql_mode: ...` and the
 //! like. A pushed file must be spelled so too: it is created in a database of its own, read back, and must be the same.
 
+use super::product::Product;
 use crate::{Cx, Entry, Error, Result, StatePath, Tree, names};
 
 /// The most that the file of one object may have, in bytes.
@@ -10,6 +11,9 @@ const LONGEST_FILE: u64 = 1 << 20;
 
 /// The most that all of them may have together, in bytes: they are held in memory.
 const LARGEST: u64 = 32 << 20;
+
+/// How the file of the database begins where its server is MySQL.
+const OF_MYSQL: &str = "-- server: MySQL\n";
 
 /// A kind of object, in the order in which they are created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +91,7 @@ impl Object {
     }
 
     /// The object of a file.
-    fn parse(path: &StatePath, bytes: &[u8]) -> Result<Self> {
+    fn parse(path: &StatePath, bytes: &[u8], product: Product) -> Result<Self> {
         let bad = |message: &str| Error::input(path, None, message);
         let text = std::str::from_utf8(bytes).map_err(|_| bad("invalid UTF-8"))?;
         if let Some(line) = text.split('\n').position(|line| line.contains(is_control)) {
@@ -117,17 +121,17 @@ impl Object {
                 object.path()?
             )));
         }
-        object.check(path)?;
+        object.check(path, product)?;
         Ok(object)
     }
 
     /// Refuses what would do more than create it.
-    fn check(&self, path: &StatePath) -> Result<()> {
-        let words = words(&self.sql).map_err(|message| Error::input(path, None, message))?;
-        if self.kind == Kind::Table
-            && let Some(word) = words.iter().find(|word| ["SELECT", "VALUE"].contains(&word.as_str()))
-        {
-            return Err(Error::input(path, None, format!("`{word}` in the definition of a table")));
+    fn check(&self, path: &StatePath, product: Product) -> Result<()> {
+        if self.kind == Kind::Table {
+            let words = words(&self.sql, product).map_err(|message| Error::input(path, None, message))?;
+            if let Some(word) = words.iter().find(|word| ["SELECT", "VALUE"].contains(&word.as_str())) {
+                return Err(Error::input(path, None, format!("`{word}` in the definition of a table")));
+            }
         }
         if self.kind == Kind::Trigger && self.context("order").parse::<u32>().is_err() {
             return Err(Error::input(path, 1, "the order is no number"));
@@ -140,12 +144,21 @@ fn is_control(c: char) -> bool {
     c.is_control() && c != '\t' && c != '\r'
 }
 
-/// The words outside of quotes, in capital letters. Comments are no words; in a table's definition there are none.
-fn words(sql: &str) -> Result<Vec<String>, String> {
+/// The words of a table's definition outside of quotes, in capital letters. There are no comments, in which a quote would be
+/// none, but those that MySQL reads as a part of the definition: `/*!80016 ... */`.
+fn words(sql: &str, product: Product) -> Result<Vec<String>, String> {
     let mut words = vec![String::new()];
-    let mut chars = sql.chars().peekable();
+    let mut chars = sql.chars();
     while let Some(c) = chars.next() {
+        let rest = chars.as_str();
+        let is_read = || {
+            product == Product::MySql
+                && rest.strip_prefix("*!").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
         match c {
+            '/' if rest.starts_with('*') && !is_read() => return Err("a comment in the definition of a table".into()),
+            '#' => return Err("a comment in the definition of a table".into()),
+            '-' if rest.starts_with('-') => return Err("a comment in the definition of a table".into()),
             '\'' | '"' | '`' => {
                 let mut open = true;
                 while let Some(inner) = chars.next() {
@@ -194,7 +207,8 @@ fn created(kind: Kind, sql: &str) -> Option<String> {
             let rest = rest.strip_prefix(" SQL SECURITY ")?;
             let rest = rest.strip_prefix("DEFINER").or(rest.strip_prefix("INVOKER"))?;
             let (name, rest) = quoted(rest.strip_prefix(" VIEW ")?)?;
-            (name, rest.to_owned(), " AS ")
+            // MySQL names the columns, where the definition does.
+            (name, rest.to_owned(), if rest.starts_with(" (`") { " (`" } else { " AS " })
         }
         Kind::Trigger => {
             let rest = definer(sql)?;
@@ -236,6 +250,8 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 /// What a database is created with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Database {
+    /// Whose definitions these are.
+    pub product: Product,
     pub charset: String,
     pub collation: String,
 }
@@ -253,16 +269,33 @@ impl Database {
 
     /// The text of its file: without the name, which is an option of the state.
     pub fn text(&self) -> String {
-        format!("CREATE DATABASE {};\n", self.options())
+        let server = if self.product == Product::MySql { OF_MYSQL } else { "" };
+        format!("{server}CREATE DATABASE {};\n", self.options())
+    }
+
+    /// Refuses the files of the other product: their definitions and values are others.
+    pub fn require(tree: &dyn Tree, product: Product) -> Result<()> {
+        let path = Database::path()?;
+        let recorded = Database::parse(&path, &tree.read(&path, LONGEST_FILE)?)?.product;
+        let (recorded, there) = match recorded == product {
+            true => return Ok(()),
+            false => (recorded.name(), product.name()),
+        };
+        let message = format!("the files are of {recorded}, and the server is {there}, which can not load them");
+        Err(Error::input(&path, 1, message))
     }
 
     fn parse(path: &StatePath, bytes: &[u8]) -> Result<Self> {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
+        let (product, text) = match text.strip_prefix(OF_MYSQL) {
+            Some(text) => (Product::MySql, text),
+            None => (Product::MariaDb, text),
+        };
         let words = text.strip_prefix("CREATE DATABASE CHARACTER SET ").and_then(|rest| rest.strip_suffix(";\n"));
         let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         match words.and_then(|words| words.split_once(" COLLATE ")) {
             Some((charset, collation)) if is_name(charset) && is_name(collation) => {
-                Ok(Database { charset: charset.into(), collation: collation.into() })
+                Ok(Database { product, charset: charset.into(), collation: collation.into() })
             }
             _ => Err(Error::input(path, 1, "must be: CREATE DATABASE CHARACTER SET x COLLATE y;")),
         }
@@ -282,6 +315,7 @@ impl Schema {
     pub fn of(tree: &dyn Tree, cx: &Cx<'_>) -> Result<Self> {
         let folder = folder()?;
         let (mut schema, mut total, mut found) = (Schema::default(), 0, false);
+        // The file of the database is the first.
         for Entry { path, .. } in tree.within(&folder) {
             cx.check()?;
             let bytes = tree.read(path, LONGEST_FILE)?;
@@ -294,7 +328,7 @@ impl Schema {
                 schema.database = Database::parse(path, &bytes)?;
                 found = true;
             } else {
-                schema.objects.push(Object::parse(path, &bytes)?);
+                schema.objects.push(Object::parse(path, &bytes, schema.database.product)?);
             }
         }
         match found {
@@ -319,7 +353,7 @@ mod tests {
     use super::*;
 
     fn parse(path: &str, text: &str) -> Result<Object> {
-        Object::parse(&StatePath::new(path).unwrap(), text.as_bytes())
+        Object::parse(&StatePath::new(path).unwrap(), text.as_bytes(), Product::MariaDb)
     }
 
     #[test]
@@ -336,7 +370,7 @@ mod tests {
             sql: "CREATE DEFINER=`x`@`%` TRIGGER `a``b` BEFORE INSERT ON `t` FOR EACH ROW set new.x = ';'".into(),
         };
         let path = object.path().unwrap();
-        assert_eq!(Object::parse(&path, object.text().as_bytes()).unwrap(), object);
+        assert_eq!(Object::parse(&path, object.text().as_bytes(), Product::MySql).unwrap(), object);
     }
 
     #[test]
@@ -350,6 +384,10 @@ mod tests {
             ("schema/tables/t.sql", "CREATE TABLE `x`.`t` (\n);\n".into()),
             ("schema/tables/t.sql", "DROP TABLE `t`;\n".into()),
             ("schema/tables/t.sql", format!("{head} COMMENT='x;\n")),
+            ("schema/tables/t.sql", format!("{head} /* ' */ SELECT 1 /* ' */;\n")),
+            ("schema/tables/t.sql", format!("{head} # '\n SELECT 1 # ';\n")),
+            ("schema/tables/t.sql", format!("{head} -- '\n SELECT 1 -- ';\n")),
+            ("schema/tables/t.sql", format!("{head} /*!50100 PARTITION BY HASH (`a`) */;\n")),
             ("schema/views/t.sql", format!("{head};\n")),
             ("schema/other/t.sql", format!("{head};\n")),
             ("schema/tables/t.sql", format!("{head}\0;\n")),
@@ -360,7 +398,9 @@ mod tests {
 
     #[test]
     fn words_stand_outside_of_quotes() {
-        assert_eq!(words("a 'b c''d\\' e' `f``g` \"h\" i_1").unwrap(), ["A", "I_1"]);
-        assert!(words("a 'b").is_err());
+        assert_eq!(words("a 'b c''d\\' e' `f``g` \"h\" i_1", Product::MariaDb).unwrap(), ["A", "I_1"]);
+        assert!(words("a 'b", Product::MariaDb).is_err());
+        assert_eq!(words("a /*!80023 INVISIBLE */", Product::MySql).unwrap(), ["A", "80023", "INVISIBLE"]);
+        assert!(words("a /* ' */ b", Product::MySql).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! A private MariaDB server for tests, on a unix socket in a temporary folder, which does not wait for the disk.
+//! A private MariaDB or MySQL server for tests, on a unix socket in a temporary folder, which does not wait for the disk.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,28 @@ use mysql::{Conn, OptsBuilder};
 /// Names an unpacked system whose server the tests run, instead of the one that is installed here.
 const ROOT: &str = "GLXC_TEST_MYSQL";
 
+/// Whose server it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    MariaDb,
+    MySql,
+}
+
 /// An installed server.
 #[derive(Clone, Debug)]
 struct Installed {
     /// The root of the system that it is installed in.
     root: PathBuf,
+    product: Product,
 }
 
 impl Installed {
-    /// The server of a system.
+    /// The server of a system. (MariaDB has a link of the name `mysqld`, too.)
     fn of(root: impl Into<PathBuf>) -> Option<Installed> {
         let root = root.into();
-        root.join("usr/sbin/mariadbd").exists().then_some(Installed { root })
+        let programs = [("mariadbd", Product::MariaDb), ("mysqld", Product::MySql)];
+        let (_, product) = programs.into_iter().find(|(name, _)| root.join("usr/sbin").join(name).exists())?;
+        Some(Installed { root, product })
     }
 
     /// The server that the tests run.
@@ -59,7 +69,7 @@ pub struct Server {
 /// Why there can be no server here, or `None`.
 fn lacking() -> Option<&'static str> {
     if Installed::chosen().is_none() {
-        return Some("no MariaDB server is installed");
+        return Some("no MariaDB or MySQL server is installed");
     }
     (!rustix::process::geteuid().is_root()).then_some("needs root, to run a server as `mysql`")
 }
@@ -77,11 +87,24 @@ pub fn shared() -> Option<&'static Server> {
 
 /// Its arguments: the root of the server, its folder as seen from here and from there, and its user. (An unpacked system does not
 /// know its own name, which the first program minds.)
-const KEEPER: &str = r#"
+const MARIADB: &str = r#"
 chroot "$1" mariadb-install-db --no-defaults --force --user=mysql --datadir="$3/data" --skip-test-db >"$2/log" 2>&1 || exit 1
 chroot --userspec="$4" "$1" mariadbd --no-defaults --datadir="$3/data" --socket="$3/socket" --pid-file="$3/pid" \
     --skip-networking --innodb-flush-log-at-trx-commit=0 --innodb-flush-method=nosync --innodb-buffer-pool-size=64M --max-allowed-packet=256M \
     >>"$2/log" 2>&1 </dev/null &
+read -r _
+kill -KILL $!
+wait
+rm -rf "$2"
+"#;
+
+/// The same of MySQL.
+const MYSQL: &str = r#"
+chroot --userspec="$4" "$1" mysqld --no-defaults --datadir="$3/data" --innodb-flush-method=nosync --initialize-insecure \
+    >"$2/log" 2>&1 || exit 1
+chroot --userspec="$4" "$1" mysqld --no-defaults --datadir="$3/data" --socket="$3/socket" --pid-file="$3/pid" \
+    --skip-networking --mysqlx=OFF --disable-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-flush-method=nosync \
+    --innodb-buffer-pool-size=64M --max-allowed-packet=256M >>"$2/log" 2>&1 </dev/null &
 read -r _
 kill -KILL $!
 wait
@@ -97,13 +120,22 @@ impl Server {
         let owned = Command::new("chown").args(["-R", "mysql:"]).arg(&folder).status().unwrap();
         assert!(owned.success());
         let owner = std::fs::metadata(&folder).unwrap();
+        let script = match installed.product {
+            Product::MariaDb => MARIADB,
+            Product::MySql => MYSQL,
+        };
         let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER, "sh"]).arg(&installed.root).arg(&folder).arg(installed.inside(&folder));
+        keeper.args(["-c", script, "sh"]).arg(&installed.root).arg(&folder).arg(installed.inside(&folder));
         keeper.arg(format!("+{}:+{}", owner.uid(), owner.gid())).current_dir("/").env("LC_ALL", "C.UTF-8");
         let keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let server = Server { folder, installed, _keeper: keeper };
         server.wait();
         server
+    }
+
+    /// Whose it is.
+    pub fn product(&self) -> Product {
+        self.installed.product
     }
 
     fn wait(&self) {
@@ -132,10 +164,14 @@ impl Server {
         conn
     }
 
-    /// What `mariadb-dump` writes of a database, without the lines that differ each time.
+    /// What the server's own program writes of a database, without the lines that differ each time.
     pub fn dump(&self, database: &str) -> String {
         let mut dump = Command::new("chroot");
-        dump.arg(&self.installed.root).args(["mariadb-dump", "--no-defaults"]);
+        dump.arg(&self.installed.root);
+        match self.product() {
+            Product::MariaDb => dump.args(["mariadb-dump", "--no-defaults"]),
+            Product::MySql => dump.args(["mysqldump", "--no-defaults", "--set-gtid-purged=OFF"]),
+        };
         dump.arg("--socket").arg(self.installed.inside(&self.socket())).args([
             "--skip-dump-date",
             "--skip-comments",

@@ -1,8 +1,8 @@
 //! The import of rows that differ.
 
-use glxc_handlers::{Error, MemoryTree};
+use glxc_handlers::{Change, Decision, Error, MemoryTree, Recorded, Recovered, differences};
 
-use crate::harness::{Subject, added, assert_same, chain, edited, text};
+use crate::harness::{Product, Subject, added, assert_same, chain, edited, text, with_cx};
 
 const TABLES: &str = include_str!("tables.sql");
 
@@ -116,7 +116,10 @@ fn rules_are_kept() {
         assert!(matches!(error, Error::Violation { .. }) && chain(&error).contains(words), "{}", chain(&error));
     }
     for (next, words) in [
-        (added(&base, "data/codes/rows.tsv", "c\t-1\n"), "data/codes/rows.tsv:4: CONSTRAINT"),
+        (
+            added(&base, "data/codes/rows.tsv", "c\t-1\n"),
+            subject.pick("data/codes/rows.tsv:4: CONSTRAINT", "data/codes/rows.tsv:4: Check constraint"),
+        ),
         (added(&base, "data/codes/rows.tsv", "B\t1\n"), "data/codes/rows.tsv:4: Duplicate entry 'B'"),
         (added(&base, "data/codes/rows.tsv", "c\t01\n"), "data/codes/rows.tsv:4: the server keeps this row as `c 1`"),
         (added(&base, "data/codes/rows.tsv", "toolong\t1\n"), "data/codes/rows.tsv:4: Data too long"),
@@ -166,6 +169,75 @@ fn the_next_number_follows() {
     let next = edited(&base, "auto_increment/rows.tsv", "numbered\t1\n", "numbered\t20\n");
     subject.must_push(Some(&base), &next);
     assert_same(&subject.export(), &next);
+}
+
+#[test]
+fn rows_go_together_with_other_databases() {
+    let Some((subject, base)) = tables("prepared") else { return };
+    let next = edited(&base, "data/codes/rows.tsv", "b\t2\n", "b\t3\n");
+    let prepared = |decision: Option<Decision>| {
+        let (op, differs) = (subject.new_op(), differences(Some(&base), Some(&next)));
+        let recorded = |tree| Recorded { tree, options: &subject.options };
+        let base = Some(recorded(&base));
+        let change = Change { op: &op, base, next: recorded(&next), differs: &differs, replace: false, prepare: true };
+        with_cx(|cx| {
+            let mut staged = subject.handler.stage(&change, cx).unwrap();
+            staged.lock().unwrap();
+            staged.prepare().unwrap();
+            match decision {
+                None => drop(staged.commit().unwrap()),
+                Some(decision) => {
+                    std::mem::forget(staged);
+                    for _ in 0..2 {
+                        let recovered = subject.handler.recover(&change, None, decision, cx).unwrap();
+                        assert_eq!(matches!(recovered, Recovered::Committed(_)), decision == Decision::Commit);
+                    }
+                }
+            }
+            subject.handler.clear(&op, cx).unwrap();
+        });
+        assert!(subject.leftovers().is_empty());
+    };
+    prepared(Some(Decision::Abort));
+    assert_same(&subject.export(), &base);
+    for decision in [None, Some(Decision::Commit)] {
+        prepared(decision);
+        assert_same(&subject.export(), &next);
+        subject.must_push(Some(&next), &base);
+    }
+}
+
+#[test]
+fn json_is_what_the_server_parsed() {
+    let Some(subject) = Subject::absent("json").filter(|subject| subject.server.product() == Product::MySql) else {
+        return;
+    };
+    subject.create();
+    subject.run(
+        "CREATE TABLE t (id int PRIMARY KEY, j json);\nCREATE TABLE bag (j json);\n\
+         INSERT INTO t VALUES (1, '{\"b\": 1, \"a\": \"\\\\n\"}'), (2, '[1.0]'), (3, '1.5');\nINSERT INTO bag VALUES ('[1]'), ('[1]'), ('1.5')",
+    );
+    let base = subject.export();
+    let (rows, bag) = ("data/t/rows.tsv", "data/bag/rows.tsv");
+    assert!(text(&base, rows).contains("\n1\t{\"a\": \"\\\\n\", \"b\": 1}\n2\t[1.0]\n"), "{}", text(&base, rows));
+    let next = edited(&base, rows, "2\t[1.0]\n", "2\t[1.0, {\"é😀\": null}]\n");
+    let next = edited(&next, bag, "[1]\n[1]\n", "[1]\n");
+    subject.must_push(Some(&base), &next);
+    assert_same(&subject.export(), &next);
+    for (json, words) in
+        [("{\"b\": 1, \"a\": 2}", "the server keeps this row as `4\t{\"a\": 2, \"b\": 1}`"), ("{", "Invalid JSON text")]
+    {
+        let error = subject.declined(Some(&next), &added(&next, rows, &format!("4\t{json}\n")));
+        assert!(chain(&error).contains(words), "{}", chain(&error));
+    }
+    // A DECIMAL has the text of a number, but is none.
+    subject.run("UPDATE t SET j = CAST(1.5 AS JSON) WHERE id = 3;\nDELETE FROM bag WHERE j = 1.5;\nINSERT INTO bag VALUES (CAST(1.5 AS JSON))");
+    let error = subject.declined(Some(&next), &edited(&next, rows, "3\t1.5\n", "3\t2\n"));
+    assert!(error.to_string().contains("the JSON value of the column j in the row `3"), "{}", chain(&error));
+    let error = subject.declined(Some(&next), &edited(&next, bag, "1.5\n", ""));
+    assert!(matches!(error, Error::Changed { total: 1, .. }), "{}", chain(&error));
+    let error = subject.try_export().unwrap_err().to_string();
+    assert!(error.contains("the JSON value of the column j in the row"), "{error}");
 }
 
 #[test]

@@ -37,6 +37,39 @@ fn a_whole_database_comes_back() {
     assert_eq!(copy.ask("SELECT name FROM customers WHERE id = 2"), "Grace");
 }
 
+#[test]
+fn the_files_of_the_other_product_are_refused() {
+    let Some((subject, tree)) = shop("others") else { return };
+    let database = "schema/database.sql";
+    let (marked, plain) = ("-- server: MySQL\nCREATE DATABASE ", "CREATE DATABASE ");
+    let other = edited(&tree, database, subject.pick(plain, marked), subject.pick(marked, plain));
+    let words = subject.pick(
+        "schema/database.sql:1: the files are of MySQL, and the server is MariaDB",
+        "schema/database.sql:1: the files are of MariaDB, and the server is MySQL",
+    );
+    let rows = added(&other, "data/customers/rows.tsv", "3\tedsger\t\\N\n");
+    for error in [
+        subject.beside("others_copy").declined(None, &other),
+        subject.declined(Some(&tree), &other),
+        subject.declined(Some(&other), &rows),
+    ] {
+        assert!(error.to_string().starts_with(words), "{error}");
+    }
+}
+
+#[test]
+fn a_body_has_what_comments_and_quotes_it_likes() {
+    let body = "CREATE PROCEDURE p() BEGIN -- don't\n  /* it's; */ select 'a;', \"b\", `c``;` from (select 1 as `c``;`) x; # 'n\nEND";
+    let Some(subject) = Subject::of("bodies", body) else { return };
+    subject.run("CREATE TABLE t (a int);\nCREATE TRIGGER b BEFORE INSERT ON t FOR EACH ROW SET @glxc = '?''é'");
+    let tree = subject.export();
+    let copy = subject.beside("bodies_copy");
+    copy.must_push(None, &tree);
+    assert_same(&copy.export(), &tree);
+    copy.run("INSERT INTO t VALUES (1)");
+    assert!(text(&tree, "schema/triggers/b.sql").ends_with("FOR EACH ROW SET @glxc = '?''é';\n"));
+}
+
 fn mysql_error(subject: &Subject, sql: &str) -> String {
     subject.connect().query_drop(sql).unwrap_err().to_string()
 }
@@ -48,8 +81,11 @@ fn a_changed_definition_goes_live_where_live_is_what_base_has() {
     let next = edited(
         &base,
         table,
-        "`name` varchar(40) NOT NULL,",
-        "`name` varchar(40) NOT NULL,\n  `town` varchar(9) DEFAULT NULL,",
+        "NOT NULL,\n  `boss`",
+        subject.pick(
+            "NOT NULL,\n  `town` varchar(9) DEFAULT NULL,\n  `boss`",
+            "NOT NULL,\n  `town` varchar(9) COLLATE utf8mb4_general_ci DEFAULT NULL,\n  `boss`",
+        ),
     );
     let rows = "data/customers/rows.tsv";
     let next = edited(&next, rows, "\tid\tname\t", "\tid\tname\ttown\t");
@@ -97,7 +133,10 @@ fn what_can_not_be_loaded_changes_nothing_and_is_named() {
             "data/customers/rows.tsv:2: Column 'name' cannot be null",
         ),
         (added(&tree, "data/customers/rows.tsv", "9\tada\t\\N\n"), "data/customers/rows.tsv"),
-        (edited(&tree, "schema/tables/orders.sql", "`id` int(11)", "`id` integer"), "schema/tables/orders.sql"),
+        (
+            edited(&tree, "schema/tables/orders.sql", subject.pick("`id` int(11)", "`id` int "), "`id` integer "),
+            "schema/tables/orders.sql",
+        ),
         (
             edited(&tree, "schema/views/of_ada.sql", "`orders`.`id` AS `id`", "`orders`.`idd` AS `id`"),
             "schema/views/of_ada.sql",
