@@ -411,7 +411,10 @@ impl Reader<'_> {
             }
             let name = row[0].clone();
             let sql = match self.session.product {
-                Product::MariaDb => trigger(&row),
+                Product::MariaDb => {
+                    let body = self.body_of_trigger(&name, &row[10])?;
+                    trigger(&row, &body)
+                }
                 Product::MySql => self.created(&format!("TRIGGER {}", ident(&name)), 2)?,
             };
             let context = vec![
@@ -424,6 +427,19 @@ impl Reader<'_> {
             self.model.with_triggers.push(row[9].clone());
         }
         Ok(())
+    }
+
+    /// What a trigger of MariaDB does: listed it has a `?` for what is beyond the basic plane, which the statement has at its end.
+    fn body_of_trigger(&mut self, name: &str, listed: &str) -> Result<String> {
+        if !listed.contains('?') {
+            return Ok(listed.to_owned());
+        }
+        let printed = self.created(&format!("TRIGGER {}", ident(name)), 2)?;
+        let from = printed.char_indices().rev().nth(listed.chars().count() - 1);
+        match from.map(|(at, _)| &printed[at..]).filter(|body| is_same_but_lossy(body, listed)) {
+            Some(body) => Ok(body.to_owned()),
+            None => lossy(&format!("trigger {name}")),
+        }
     }
 
     /// Adds an object whose text means something under its context alone.
@@ -442,19 +458,23 @@ impl Reader<'_> {
     }
 }
 
+/// Whether a text is what the server listed, but for characters beyond the basic plane.
+fn is_same_but_lossy(text: &str, listed: &str) -> bool {
+    text.chars().zip(listed.chars()).all(|(a, b)| a == b || a > '\u{ffff}' && b == '?')
+}
+
 /// The definition of a trigger from what is listed of it: the text of MariaDB has the name as it was typed, perhaps with the database.
-fn trigger(row: &[String]) -> String {
+fn trigger(row: &[String], body: &str) -> String {
     let definer = match row[6].rsplit_once('@') {
         Some((user, host)) if !host.is_empty() => format!("{}@{}", ident(user), ident(host)),
         _ => ident(row[6].trim_end_matches('@')),
     };
     format!(
-        "CREATE DEFINER={definer} TRIGGER {} {} {} ON {} FOR EACH ROW {}",
+        "CREATE DEFINER={definer} TRIGGER {} {} {} ON {} FOR EACH ROW {body}",
         ident(&row[0]),
         row[7],
         row[8],
         ident(&row[9]),
-        row[10]
     )
 }
 
@@ -478,6 +498,12 @@ fn without_auto_increment(printed: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_mark_may_be_another_character() {
+        assert!(is_same_but_lossy("set 'é😀?'", "set 'é??'"));
+        assert!(!is_same_but_lossy("set 'é😀a'", "set 'é??'"));
+    }
 
     #[test]
     fn only_the_number_goes() {

@@ -61,13 +61,13 @@ fn the_files_of_the_other_product_are_refused() {
 fn a_body_has_what_comments_and_quotes_it_likes() {
     let body = "CREATE PROCEDURE p() BEGIN -- don't\n  /* it's; */ select 'a;', \"b\", `c``;` from (select 1 as `c``;`) x; # 'n\nEND";
     let Some(subject) = Subject::of("bodies", body) else { return };
-    subject.run("CREATE TABLE t (a int);\nCREATE TRIGGER b BEFORE INSERT ON t FOR EACH ROW SET @glxc = '?''é'");
+    subject.run("CREATE TABLE t (a int);\nCREATE TRIGGER b BEFORE INSERT ON t FOR EACH ROW SET @glxc = '😀?''é'");
     let tree = subject.export();
     let copy = subject.beside("bodies_copy");
     copy.must_push(None, &tree);
     assert_same(&copy.export(), &tree);
     copy.run("INSERT INTO t VALUES (1)");
-    assert!(text(&tree, "schema/triggers/b.sql").ends_with("FOR EACH ROW SET @glxc = '?''é';\n"));
+    assert!(text(&tree, "schema/triggers/b.sql").ends_with("FOR EACH ROW SET @glxc = '😀?''é';\n"));
 }
 
 fn mysql_error(subject: &Subject, sql: &str) -> String {
