@@ -64,6 +64,7 @@ pub(super) fn read(session: &mut Session, database: &str, rules: &Rules) -> Resu
     reader.refuse_dangling()?;
     reader.routines()?;
     reader.triggers()?;
+    reader.events()?;
     reader.model.objects.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     Ok(reader.model)
 }
@@ -120,11 +121,6 @@ impl Reader<'_> {
                    OR TABLE_TYPE = 'BASE TABLE' AND ENGINE <=> 'InnoDB') ORDER BY TABLE_NAME";
         if let Some(row) = self.texts("list the tables", sql)?.iter().find(|row| !self.ignores(&row[0])) {
             return unsupported(format!("{} ({} {})", row[0], row[1].to_lowercase(), row[2]));
-        }
-        let sql =
-            "SELECT EVENT_NAME FROM information_schema.EVENTS WHERE BINARY EVENT_SCHEMA = {schema} ORDER BY 1 LIMIT 1";
-        if let Some(row) = self.texts("list the events", sql)?.first() {
-            return unsupported(format!("event {}", row[0]));
         }
         let routines = "SELECT ROUTINE_NAME, ROUTINE_TYPE FROM information_schema.ROUTINES WHERE BINARY ROUTINE_SCHEMA = {schema} \
                         AND ROUTINE_TYPE NOT IN ('FUNCTION', 'PROCEDURE')";
@@ -440,6 +436,23 @@ impl Reader<'_> {
             Some(body) => Ok(body.to_owned()),
             None => lossy(&format!("trigger {name}")),
         }
+    }
+
+    fn events(&mut self) -> Result<()> {
+        let sql = "SELECT EVENT_NAME, SQL_MODE, TIME_ZONE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, DATABASE_COLLATION \
+                   FROM information_schema.EVENTS WHERE BINARY EVENT_SCHEMA = {schema} ORDER BY 1";
+        for row in self.texts("list the events", sql)? {
+            let name = row[0].clone();
+            let sql = self.created(&format!("EVENT {}", ident(&name)), 3)?;
+            let context = vec![
+                ("sql_mode", row[1].clone()),
+                ("time_zone", row[2].clone()),
+                ("character_set_client", row[3].clone()),
+                ("collation_connection", row[4].clone()),
+            ];
+            self.push(Object { kind: Kind::Event, name, context, sql }, Some(&row[5]))?;
+        }
+        Ok(())
     }
 
     /// Adds an object whose text means something under its context alone.

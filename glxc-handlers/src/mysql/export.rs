@@ -14,7 +14,7 @@ use crate::rows::{Limits, Line, Sorter, Writer, gitattributes};
 use crate::{Cx, Error, Exported, Fingerprint, MemorySink, Result, Sink, StatePath};
 
 /// Part of every fingerprint: another way of writing means other files. Raise it with every change of what an export writes.
-const FORMAT: &str = "mysql 1";
+const FORMAT: &str = "mysql 2";
 
 /// Writes the live database as files.
 pub(super) fn export(target: &Target, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
@@ -112,7 +112,7 @@ pub(super) fn without_numbers(mut model: Model) -> Model {
 
 /// Somebody holds a lock, or changed or dropped what was listed.
 fn is_in_the_way(error: &Error) -> bool {
-    matches!(code(error), Some(1205 | 1213 | 1412 | 1146 | 1049 | 1305 | 1360 | 1684))
+    matches!(code(error), Some(1205 | 1213 | 1412 | 1146 | 1049 | 1305 | 1360 | 1539 | 1684))
 }
 
 /// Writes the rows of a table, which the session sees in the current database.

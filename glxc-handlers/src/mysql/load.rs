@@ -163,9 +163,13 @@ impl<'a> Load<'a> {
         self.load_rows(&model)?;
         self.set_increments(&model)?;
         create_others(&mut self.session, &self.schema)?;
+        // What they do may reach beyond this database.
+        for event in self.schema.of_kind(Kind::Event) {
+            create_object(&mut self.session, &event.at_rest())?;
+        }
         let model = catalog::read(&mut self.session, &new, &self.target.rules)?;
         self.check_read_back(&model)?;
-        self.notes = foreign_keys::notes(&mut self.session, &new, &model)?;
+        self.notes.extend(foreign_keys::notes(&mut self.session, &new, &model)?);
         drop_others(&mut self.session, &new, &self.target.rules)?;
         self.session
             .run("set up the session", &format!("SET {}", list(checks, |name| format!("SESSION {name} = 1"))))?;
@@ -178,12 +182,16 @@ impl<'a> Load<'a> {
     }
 
     /// What was created must be what the files say, to the letter.
-    fn check_read_back(&self, model: &Model) -> Result<()> {
+    fn check_read_back(&mut self, model: &Model) -> Result<()> {
         let files = model.files()?;
         for object in &self.schema.objects {
             let path = object.path()?;
             match files.get(&path) {
-                Some(text) if *text == object.text() => {}
+                Some(text) if *text == object.at_rest().text() => {}
+                None if object.kind == Kind::Event => {
+                    let name = &object.name;
+                    self.notes.push(format!("event {name}: its time is over, so the server does not keep it"));
+                }
                 Some(text) => {
                     let message = format!("the server prints it otherwise; write it so:\n{text}");
                     return Err(Error::input(&path, None, message));
@@ -409,6 +417,10 @@ pub(super) fn finish(session: &mut Session, target: &Target, change: &Change<'_>
     session.enter(live)?;
     create_others(session, schema)?;
     point("mysql made")?;
+    // Last, since they begin at once.
+    for event in schema.of_kind(Kind::Event) {
+        create_object(session, event)?;
+    }
     recover::drop_new(session, target, change.op)?;
     session.run("set up the session", "SET SESSION foreign_key_checks = 1")
 }
@@ -425,7 +437,9 @@ fn base_tables(session: &mut Session, database: &str) -> Result<Vec<String>> {
 fn drop_others(session: &mut Session, database: &str, rules: &Rules) -> Result<()> {
     let name = literal(database);
     let sql = format!(
-        "SELECT 'TRIGGER', TRIGGER_NAME, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {name} UNION ALL \
+        "SELECT 'EVENT', EVENT_NAME, NULL FROM information_schema.EVENTS WHERE BINARY EVENT_SCHEMA = {name} UNION ALL \
+         SELECT 'TRIGGER', TRIGGER_NAME, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS \
+         WHERE EVENT_OBJECT_SCHEMA = {name} UNION ALL \
          SELECT 'VIEW', TABLE_NAME, NULL FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {name} UNION ALL \
          SELECT ROUTINE_TYPE, ROUTINE_NAME, NULL FROM information_schema.ROUTINES WHERE BINARY ROUTINE_SCHEMA = {name}"
     );
@@ -436,7 +450,8 @@ fn drop_others(session: &mut Session, database: &str, rules: &Rules) -> Result<(
     Ok(())
 }
 
-/// Creates what is not a table, in the current database: views once what they look at is there, triggers in their order.
+/// Creates what is neither a table nor an event, in the current database: views once what they look at is there, triggers in
+/// their order.
 fn create_others(session: &mut Session, schema: &Schema) -> Result<()> {
     for object in schema.of_kind(Kind::Function).chain(schema.of_kind(Kind::Procedure)) {
         create_object(session, object)?;

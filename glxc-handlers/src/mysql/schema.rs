@@ -3,6 +3,8 @@
 //! A file holds one statement, as the server prints it, behind what it depends on besides its text: `-- sql_mode: ...` and the
 //! like. A pushed file must be spelled so too: it is created in a database of its own, read back, and must be the same.
 
+use std::ops::Range;
+
 use super::product::Product;
 use crate::{Cx, Entry, Error, Result, StatePath, Tree, names};
 
@@ -23,9 +25,10 @@ pub(super) enum Kind {
     Procedure,
     View,
     Trigger,
+    Event,
 }
 
-const KINDS: [Kind; 5] = [Kind::Table, Kind::Function, Kind::Procedure, Kind::View, Kind::Trigger];
+const KINDS: [Kind; 6] = [Kind::Table, Kind::Function, Kind::Procedure, Kind::View, Kind::Trigger, Kind::Event];
 
 impl Kind {
     /// The folder of their files.
@@ -36,6 +39,7 @@ impl Kind {
             Kind::Procedure => "schema/procedures",
             Kind::View => "schema/views",
             Kind::Trigger => "schema/triggers",
+            Kind::Event => "schema/events",
         }
     }
 
@@ -47,6 +51,7 @@ impl Kind {
             Kind::Procedure => "PROCEDURE",
             Kind::View => "VIEW",
             Kind::Trigger => "TRIGGER",
+            Kind::Event => "EVENT",
         }
     }
 
@@ -57,6 +62,7 @@ impl Kind {
             Kind::View => &["character_set_client", "collation_connection"],
             Kind::Function | Kind::Procedure => &["sql_mode", "character_set_client", "collation_connection"],
             Kind::Trigger => &["order", "sql_mode", "character_set_client", "collation_connection"],
+            Kind::Event => &["sql_mode", "time_zone", "character_set_client", "collation_connection"],
         }
     }
 }
@@ -90,6 +96,35 @@ impl Object {
         self.context.iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value)
     }
 
+    /// Where in an event it stands whether it is enabled.
+    fn status(&self) -> Option<Range<usize>> {
+        const BEFORE: &str = " ON COMPLETION ";
+        let (schedule, _) = self.sql.split_once(BEFORE)?;
+        let (_, times) = schedule.split_once(" ON SCHEDULE ")?;
+        // Outside of the quotes of a time, and of a comment.
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b" ':-_.".contains(&b);
+        let is_closed = times.bytes().filter(|b| *b == b'\'').count().is_multiple_of(2);
+        (is_closed && times.bytes().all(is_plain)).then_some(())?;
+        let behind = schedule.len() + BEFORE.len();
+        let rest = &self.sql[behind..];
+        let kept = ["NOT PRESERVE ", "PRESERVE "].into_iter().find(|word| rest.starts_with(word))?.len();
+        let is_there = |word: &&str| {
+            let rest = rest[kept..].strip_prefix(*word);
+            rest.is_some_and(|rest| rest.starts_with(" DO ") || rest.starts_with(" COMMENT '"))
+        };
+        let status = ["ENABLE", "DISABLE", "DISABLE ON SLAVE", "DISABLE ON REPLICA"].into_iter().find(is_there)?;
+        Some(behind + kept..behind + kept + status.len())
+    }
+
+    /// The same, where it is an event that does nothing yet.
+    pub fn at_rest(&self) -> Object {
+        let mut object = self.clone();
+        if let Some(status) = self.status().filter(|_| self.kind == Kind::Event) {
+            object.sql.replace_range(status, "DISABLE");
+        }
+        object
+    }
+
     /// The object of a file.
     fn parse(path: &StatePath, bytes: &[u8], product: Product) -> Result<Self> {
         let bad = |message: &str| Error::input(path, None, message);
@@ -103,7 +138,8 @@ impl Object {
         for key in kind.context() {
             let line = rest.strip_prefix(&format!("-- {key}: ")).and_then(|rest| rest.split_once('\n'));
             let (value, further) = line.ok_or_else(|| bad(&format!("lacks its line `-- {key}: `")))?;
-            if !value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b',') {
+            let more: &[u8] = if *key == "time_zone" { b"_/+-:" } else { b"_," };
+            if !value.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b)) {
                 return Err(bad(&format!("`{key}` is no such value")));
             }
             context.push((*key, value.to_owned()));
@@ -132,6 +168,9 @@ impl Object {
             if let Some(word) = words.iter().find(|word| ["SELECT", "VALUE"].contains(&word.as_str())) {
                 return Err(Error::input(path, None, format!("`{word}` in the definition of a table")));
             }
+        }
+        if self.kind == Kind::Event && self.status().is_none() {
+            return Err(Error::input(path, None, "the schedule is not as the server prints it"));
         }
         if self.kind == Kind::Trigger && self.context("order").parse::<u32>().is_err() {
             return Err(Error::input(path, 1, "the order is no number"));
@@ -219,6 +258,11 @@ fn created(kind: Kind, sql: &str) -> Option<String> {
             ["INSERT", "UPDATE", "DELETE"].contains(&event).then_some(())?;
             let (_, rest) = quoted(rest)?;
             (name, rest.to_owned(), " FOR EACH ROW ")
+        }
+        Kind::Event => {
+            let rest = definer(sql)?;
+            let (name, rest) = quoted(rest.strip_prefix(" EVENT ")?)?;
+            (name, rest.to_owned(), " ON SCHEDULE ")
         }
         Kind::Function | Kind::Procedure => {
             let rest = definer(sql)?;
@@ -393,6 +437,47 @@ mod tests {
             ("schema/tables/t.sql", format!("{head}\0;\n")),
         ] {
             assert!(parse(path, &text).is_err(), "{path} {text}");
+        }
+    }
+
+    #[test]
+    fn an_event_at_rest_is_disabled() {
+        let event = |sql: &str| Object {
+            kind: Kind::Event,
+            name: "e".into(),
+            context: vec![
+                ("sql_mode", String::new()),
+                ("time_zone", "America/Port-au-Prince".into()),
+                ("character_set_client", "utf8mb4".into()),
+                ("collation_connection", "utf8mb4_bin".into()),
+            ],
+            sql: format!("CREATE DEFINER=`x`@`%` EVENT `e` ON SCHEDULE {sql}"),
+        };
+        for (sql, wanted) in [
+            (
+                "AT '2001-02-03 04:05:06' ON COMPLETION NOT PRESERVE ENABLE DO begin end",
+                "NOT PRESERVE DISABLE DO begin end",
+            ),
+            (
+                "EVERY '1:30' HOUR_MINUTE STARTS '2001-02-03 04:05:06' ON COMPLETION PRESERVE DISABLE ON SLAVE COMMENT 'ENABLE' DO x",
+                "PRESERVE DISABLE COMMENT 'ENABLE' DO x",
+            ),
+        ] {
+            let object = event(sql);
+            assert!(object.at_rest().sql.ends_with(wanted), "{}", object.at_rest().sql);
+            assert_eq!(
+                Object::parse(&object.path().unwrap(), object.text().as_bytes(), Product::MySql).unwrap(),
+                object
+            );
+        }
+        for sql in [
+            "EVERY ' ON COMPLETION PRESERVE DISABLE DO ' DAY ON COMPLETION PRESERVE ENABLE DO x",
+            "EVERY 1 DAY /* ON COMPLETION PRESERVE DISABLE DO */ ON COMPLETION PRESERVE ENABLE DO x",
+            "EVERY 1 DAY ON COMPLETION PRESERVE DO x",
+            "EVERY 1 DAY DO x",
+        ] {
+            let object = event(sql);
+            assert!(Object::parse(&object.path().unwrap(), object.text().as_bytes(), Product::MySql).is_err(), "{sql}");
         }
     }
 

@@ -232,7 +232,8 @@ impl Session {
         let created = created.map_err(failed(context));
         let mode = format!("SET SESSION sql_mode = '{LOOSE},STRICT_ALL_TABLES'");
         self.run("set up the session", NAMES)?;
-        self.run("set up the session", &format!("{mode}, SESSION character_set_results = NULL"))?;
+        let others = "SESSION character_set_results = NULL, SESSION time_zone = '+00:00'";
+        self.run("set up the session", &format!("{mode}, {others}"))?;
         created
     }
 

@@ -177,6 +177,7 @@ impl Server {
             "--skip-comments",
             "--hex-blob",
             "--routines",
+            "--events",
             "--triggers",
             "--order-by-primary",
             "--single-transaction",

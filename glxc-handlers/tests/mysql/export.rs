@@ -127,7 +127,6 @@ fn what_is_not_covered_is_an_error_by_its_name() {
     let Some(any) = Subject::absent("unsupported") else { return };
     let common = [
         ("CREATE TABLE t (a int) ENGINE=MyISAM", "t (base table MyISAM)"),
-        ("CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SELECT 1", "event e"),
         ("CREATE TABLE t (a int);\nCREATE VIEW v AS SELECT a FROM t;\nDROP TABLE t", "view v"),
         ("CREATE TABLE t (a enum('😀'))", "t.a: a `?`"),
         ("CREATE VIEW v AS SELECT '?'", "view v: a `?`"),

@@ -70,6 +70,61 @@ fn a_body_has_what_comments_and_quotes_it_likes() {
     assert!(text(&tree, "schema/triggers/b.sql").ends_with("FOR EACH ROW SET @glxc = '😀?''é';\n"));
 }
 
+#[test]
+fn an_event_keeps_its_hours_and_what_it_depends_on() {
+    let Some((_, tree)) = shop("hours") else { return };
+    let nightly = text(&tree, "schema/events/+nightly%20%2f.sql");
+    assert!(
+        nightly.starts_with("-- sql_mode: ANSI_QUOTES\n-- time_zone: +05:00\n-- character_set_client: "),
+        "{nightly}"
+    );
+    assert!(nightly.contains(" STARTS '2001-02-03 04:05:06' ENDS '2037-01-01 00:00:00' "), "{nightly}");
+    assert!(
+        nightly.ends_with("DO DELETE FROM orders WHERE \"total\" < 0 AND note = ' ON COMPLETION 😀';\n"),
+        "{nightly}"
+    );
+}
+
+#[test]
+fn an_event_does_nothing_before_its_database_is_live() {
+    let Some(subject) = Subject::alone("events") else { return };
+    subject.create();
+    subject.run("SET GLOBAL event_scheduler = 1;\nCREATE TABLE ticks (place varchar(64));\nCREATE TABLE t (a int)");
+    subject.run("CREATE EVENT tick ON SCHEDULE EVERY 1 SECOND DISABLE DO INSERT INTO events.ticks VALUES (DATABASE())");
+    let tree = edited(&subject.export(), "schema/events/tick.sql", " DISABLE DO ", " ENABLE DO ");
+    let copy = subject.beside("events_copy");
+    let ticks = || subject.ask("SELECT DISTINCT place FROM ticks");
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(2500));
+    copy.push_to(None, &tree, true, || {
+        pause();
+        assert_eq!(ticks(), "", "it acted before the decision");
+    })
+    .unwrap();
+    pause();
+    assert_eq!(ticks(), "events_copy");
+    assert_eq!(text(&copy.export(), "schema/events/tick.sql"), text(&tree, "schema/events/tick.sql"));
+    // And none that was removed acts on.
+    copy.must_push(Some(&copy.export()), &copy.export().without(&path("schema/events/tick.sql")));
+    subject.run("DELETE FROM ticks");
+    pause();
+    assert_eq!(ticks(), "");
+}
+
+#[test]
+fn an_event_whose_time_is_over_is_no_error() {
+    let Some((subject, tree)) = shop("overdue") else { return };
+    let once = "schema/events/once.sql";
+    let next = edited(&tree, once, " AT '2037-12-31 23:00:00' ", " AT '2001-01-01 00:00:00' ");
+    let copy = subject.beside("overdue_copy");
+    let notes = copy.must_push(None, &next).notes;
+    assert_eq!(notes, ["event once: its time is over, so the server does not keep it"]);
+    assert_same(&copy.export(), &next.without(&path(once)));
+    // One that is preserved is kept, and disabled.
+    let next = edited(&next, once, " ON COMPLETION NOT PRESERVE ", " ON COMPLETION PRESERVE ");
+    copy.must_push(None, &next);
+    assert_same(&copy.export(), &edited(&next, once, " ENABLE DO ", " DISABLE DO "));
+}
+
 fn mysql_error(subject: &Subject, sql: &str) -> String {
     subject.connect().query_drop(sql).unwrap_err().to_string()
 }
