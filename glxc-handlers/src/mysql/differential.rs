@@ -150,7 +150,7 @@ impl<'a> Differential<'a> {
             check_header(Reader::new(next, &folder, Limits::default())?.header(), table, first)?;
             if self.model.with_triggers.contains(&table.name) {
                 let what = format!(
-                    "to change rows of {}, on which there are triggers: they would act again on what is pushed",
+                    "to change rows of {}, on which there are triggers in live alone: they would act again on what is pushed",
                     table.name
                 );
                 return Err(Error::Unsupported { what });

@@ -51,8 +51,10 @@ pub(super) struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    /// Creates the database and loads everything.
-    pub fn stage(target: &'a Target, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
+    /// Creates the database and loads everything; where only rows differ, since a table of this name has triggers.
+    pub fn stage(
+        target: &'a Target, change: &'a Change<'a>, triggered: Option<String>, cx: &'a Cx<'a>,
+    ) -> Result<Self> {
         let mut schema = Schema::of(change.next.tree, cx)?;
         schema.objects.retain(|object| object.kind != Kind::Table || !target.rules.ignores(&[&object.name]));
         let mut session = match change.base.filter(|_| !change.replace) {
@@ -61,7 +63,9 @@ impl<'a> Load<'a> {
         };
         Database::require(change.next.tree, session.product)?;
         recover::begin(&mut session, target, change.op)?;
-        let (wanted, guard, notes, settled) = Default::default();
+        let (wanted, guard, settled) = Default::default();
+        let note = |name| format!("{name} has triggers, which would act again: the whole database is loaded anew");
+        let notes = triggered.map(note).into_iter().collect();
         let mut load = Load { target, change, cx, session, schema, wanted, guard, notes, settled };
         load.check_empty()?;
         load.refuse_lost_grants()?;
@@ -333,8 +337,8 @@ impl Staged for Load<'_> {
     fn prepare(&mut self) -> Result<()> {
         let Some((_, names)) = self.guard.as_ref().filter(|(_, names)| !names.is_empty()) else { return Ok(()) };
         let what = format!(
-            "to replace the tables of {}, or to change its definitions, together with another database; push their \
-             changes one by one ({} has {})",
+            "to replace the tables of {}, to change its definitions, or rows of a table with triggers, together with another \
+             database; push their changes one by one ({} has {})",
             self.target.database, self.target.database, names[0]
         );
         Err(Error::Unsupported { what })

@@ -3,6 +3,7 @@
 //! A file holds one statement, as the server prints it, behind what it depends on besides its text: `-- sql_mode: ...` and the
 //! like. A pushed file must be spelled so too: it is created in a database of its own, read back, and must be the same.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::product::Product;
@@ -229,10 +230,6 @@ fn words(sql: &str, product: Product) -> Result<Vec<String>, String> {
 
 /// The name of what a statement creates, where it begins as the server prints it.
 fn created(kind: Kind, sql: &str) -> Option<String> {
-    let definer = |text: &'_ str| -> Option<String> {
-        let (_, rest) = quoted(text.strip_prefix("CREATE DEFINER=")?)?;
-        Some(rest.strip_prefix('@').map_or(Some(rest), |host| quoted(host).map(|(_, rest)| rest))?.to_owned())
-    };
     let (name, rest, next) = match kind {
         Kind::Table => {
             let (name, rest) = quoted(sql.strip_prefix("CREATE TABLE ")?)?;
@@ -250,14 +247,8 @@ fn created(kind: Kind, sql: &str) -> Option<String> {
             (name, rest.to_owned(), if rest.starts_with(" (`") { " (`" } else { " AS " })
         }
         Kind::Trigger => {
-            let rest = definer(sql)?;
-            let (name, rest) = quoted(rest.strip_prefix(" TRIGGER ")?)?;
-            let (timing, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
-            let (event, rest) = rest.split_once(" ON ")?;
-            ["BEFORE", "AFTER"].contains(&timing).then_some(())?;
-            ["INSERT", "UPDATE", "DELETE"].contains(&event).then_some(())?;
-            let (_, rest) = quoted(rest)?;
-            (name, rest.to_owned(), " FOR EACH ROW ")
+            let (name, _, rest) = trigger(sql)?;
+            (name, rest, " FOR EACH ROW ")
         }
         Kind::Event => {
             let rest = definer(sql)?;
@@ -272,6 +263,24 @@ fn created(kind: Kind, sql: &str) -> Option<String> {
         }
     };
     rest.starts_with(next).then_some(name)
+}
+
+/// What follows the account in the statement of an object that has one.
+fn definer(sql: &str) -> Option<String> {
+    let (_, rest) = quoted(sql.strip_prefix("CREATE DEFINER=")?)?;
+    Some(rest.strip_prefix('@').map_or(Some(rest), |host| quoted(host).map(|(_, rest)| rest))?.to_owned())
+}
+
+/// The name of a trigger, its table, and what follows.
+fn trigger(sql: &str) -> Option<(String, String, String)> {
+    let rest = definer(sql)?;
+    let (name, rest) = quoted(rest.strip_prefix(" TRIGGER ")?)?;
+    let (timing, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
+    let (event, rest) = rest.split_once(" ON ")?;
+    ["BEFORE", "AFTER"].contains(&timing).then_some(())?;
+    ["INSERT", "UPDATE", "DELETE"].contains(&event).then_some(())?;
+    let (table, rest) = quoted(rest)?;
+    Some((name, table, rest.to_owned()))
 }
 
 /// A quoted name at the beginning of a text, and what follows.
@@ -379,6 +388,17 @@ impl Schema {
             true => Ok(schema),
             false => Err(Error::input(&Database::path()?, None, "is missing")),
         }
+    }
+
+    /// The tables on which triggers of a tree stand.
+    pub fn with_triggers(tree: &dyn Tree) -> Result<BTreeSet<String>> {
+        let folder =
+            StatePath::new(Kind::Trigger.folder()).map_err(Error::carrier("name the folder of the triggers"))?;
+        let table = |entry: &Entry| -> Result<Option<String>> {
+            let object = Object::parse(&entry.path, &tree.read(&entry.path, LONGEST_FILE)?, Product::default())?;
+            Ok(trigger(&object.sql).map(|(_, table, _)| table))
+        };
+        tree.within(&folder).iter().filter_map(|entry| table(entry).transpose()).collect()
     }
 
     /// The objects of a kind.

@@ -278,6 +278,22 @@ fn a_load_that_was_killed_is_finished_or_swept() {
         assert_same(&subject.export(), &base);
         assert!(subject.leftovers().is_empty());
     }
+    // Rows of a table with triggers come the same way.
+    let rows = edited(&base, "data/orders/rows.tsv", "\t10.50\tfirst\t", "\t11.50\tfirst\t");
+    killed(&subject, Some(&base), &rows, |change, cx| {
+        let recovered = subject.handler.recover(change, None, Decision::Ask, cx).unwrap();
+        assert_eq!(recovered, Recovered::Aborted);
+    });
+    assert_same(&subject.export(), &base);
+    killed(&subject, Some(&base), &rows, |change, cx| {
+        mark_and_release(&subject, change);
+        subject.run("SET foreign_key_checks = 0;\nDROP TABLE orders");
+        let recovered = subject.handler.recover(change, None, Decision::Ask, cx).unwrap();
+        assert!(matches!(recovered, Recovered::Committed(_)));
+        subject.handler.clear(change.op, cx).unwrap();
+    });
+    assert_same(&subject.export(), &rows);
+    subject.must_push(Some(&rows), &base);
     // Behind the mark too, as long as nothing was touched: the locks are gone, and what was written since stays.
     killed(&subject, Some(&base), &next, |change, cx| {
         mark_and_release(&subject, change);
