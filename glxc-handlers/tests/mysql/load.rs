@@ -204,6 +204,15 @@ fn what_can_not_be_loaded_changes_nothing_and_is_named() {
             edited(&tree, "schema/procedures/clean.sql", "delete from", "delete; drop database refused; delete from"),
             "schema/procedures/clean.sql",
         ),
+        // One whole statement, and another behind it.
+        (
+            edited(&tree, "schema/procedures/clean.sql", "END;\n", "END; drop database refused;\n"),
+            "schema/procedures/clean.sql",
+        ),
+        (
+            edited(&tree, "schema/functions/taxed.sql", "x * 1.2;\n", "x * 1.2; drop database refused;\n"),
+            "schema/functions/taxed.sql",
+        ),
         (tree.without(&path("schema/tables/orders.sql")), "data/orders/rows.tsv: the pushed schema has no such table"),
         (tree.without(&path(rows)), "data/orders: the rows of orders are missing"),
         (edited(&tree, "auto_increment/rows.tsv", "orders", "other"), "auto_increment/rows.tsv:2"),
