@@ -103,7 +103,7 @@ const MYSQL: &str = r#"
 chroot --userspec="$4" "$1" mysqld --no-defaults --datadir="$3/data" --innodb-flush-method=nosync --initialize-insecure \
     >"$2/log" 2>&1 || exit 1
 chroot --userspec="$4" "$1" mysqld --no-defaults --datadir="$3/data" --socket="$3/socket" --pid-file="$3/pid" \
-    --skip-networking --mysqlx=OFF --disable-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-flush-method=nosync \
+    --skip-networking --mysqlx=OFF --sync-binlog=0 --innodb-flush-log-at-trx-commit=0 --innodb-flush-method=nosync \
     --innodb-buffer-pool-size=64M --max-allowed-packet=256M >>"$2/log" 2>&1 </dev/null &
 read -r _
 kill -KILL $!

@@ -2,7 +2,7 @@
 
 use glxc_handlers::{Change, Decision, Error, MemoryTree, Recorded, Recovered, differences};
 
-use crate::harness::{Product, Subject, added, assert_same, chain, edited, text, with_cx};
+use crate::harness::{Product, Subject, added, assert_same, chain, edited, path, text, with_cx};
 
 const TABLES: &str = include_str!("tables.sql");
 
@@ -230,12 +230,14 @@ fn json_is_what_the_server_parsed() {
     subject.create();
     subject.run(
         "CREATE TABLE t (id int PRIMARY KEY, j json);\nCREATE TABLE bag (j json);\n\
-         INSERT INTO t VALUES (1, '{\"b\": 1, \"a\": \"\\\\n\"}'), (2, '[1.0]'), (3, '1.5');\nINSERT INTO bag VALUES ('[1]'), ('[1]'), ('1.5')",
+         INSERT INTO t VALUES (1, '{\"b\": 1, \"a\": \"\\\\n\"}'), (2, '[1.0]'), (3, '1.5'), (5, '{\"n\": 1.0}');\nINSERT INTO bag VALUES ('[1]'), ('[1]'), ('1.5')",
     );
     let base = subject.export();
     let (rows, bag) = ("data/t/rows.tsv", "data/bag/rows.tsv");
     assert!(text(&base, rows).contains("\n1\t{\"a\": \"\\\\n\", \"b\": 1}\n2\t[1.0]\n"), "{}", text(&base, rows));
     let next = edited(&base, rows, "2\t[1.0]\n", "2\t[1.0, {\"é😀\": null}]\n");
+    // They compare as equal.
+    let next = edited(&next, rows, "5\t{\"n\": 1.0}\n", "5\t{\"n\": 1}\n");
     let next = edited(&next, bag, "[1]\n[1]\n", "[1]\n");
     subject.must_push(Some(&base), &next);
     assert_same(&subject.export(), &next);
@@ -245,8 +247,20 @@ fn json_is_what_the_server_parsed() {
         let error = subject.declined(Some(&next), &added(&next, rows, &format!("4\t{json}\n")));
         assert!(chain(&error).contains(words), "{}", chain(&error));
     }
+    // It is compared under the locks of a load, too.
+    let column = "  `id` int NOT NULL,\n";
+    let altered = edited(&next, "schema/tables/t.sql", column, &format!("{column}  `z` int DEFAULT NULL,\n"));
+    let lines = text(&next, rows).replace("\tid\tj\n", "\tid\tz\tj\n");
+    let lines: Vec<String> = lines
+        .lines()
+        .map(|line| if line.starts_with('#') { line.into() } else { line.replacen('\t', "\t\\N\t", 1) })
+        .collect();
+    let altered = altered.with(&path(rows), lines.join("\n") + "\n");
+    subject.must_push(Some(&next), &altered);
+    assert_same(&subject.export(), &altered);
+    subject.must_push(Some(&altered), &next);
     // A DECIMAL has the text of a number, but is none.
-    subject.run("UPDATE t SET j = CAST(1.5 AS JSON) WHERE id = 3;\nDELETE FROM bag WHERE j = 1.5;\nINSERT INTO bag VALUES (CAST(1.5 AS JSON))");
+    subject.run("DELETE FROM t WHERE id = 3;\nINSERT INTO t VALUES (3, CAST(1.5 AS JSON));\nDELETE FROM bag WHERE j = 1.5;\nINSERT INTO bag VALUES (CAST(1.5 AS JSON))");
     let error = subject.declined(Some(&next), &edited(&next, rows, "3\t1.5\n", "3\t2\n"));
     assert!(error.to_string().contains("the JSON value of the column j in the row `3"), "{}", chain(&error));
     let error = subject.declined(Some(&next), &edited(&next, bag, "1.5\n", ""));

@@ -237,7 +237,7 @@ fn a_database_that_is_left_alone_is_not_read_again() {
         "CREATE VIEW w AS SELECT v FROM t",
         "CREATE OR REPLACE VIEW w AS SELECT v + 1 FROM t",
         "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.v = 1",
-        "CREATE FUNCTION f() RETURNS int RETURN 1",
+        "CREATE FUNCTION f() RETURNS int DETERMINISTIC RETURN 1",
         "ALTER TABLE t AUTO_INCREMENT = 50",
         "START TRANSACTION;\nINSERT INTO t VALUES (90, 1);\nROLLBACK",
     ] {
