@@ -368,6 +368,12 @@ impl Reader<'_> {
             if sql.contains('?') {
                 return lossy(&format!("view {name}"));
             }
+            if sql.contains(&format!("{}.", ident(self.database))) {
+                let what = format!(
+                    "view {name}: its text names its database, as it does in MariaDB where its definer is gone"
+                );
+                return unsupported(what);
+            }
             if let Some(table) = self.model.ignored.iter().find(|table| sql.contains(&ident(table))) {
                 return Err(Error::option("tables", format!("view {name} names {table}, which is ignored")));
             }

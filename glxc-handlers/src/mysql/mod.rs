@@ -31,11 +31,11 @@
 //!
 //! # What is an error by its name
 //! An export refuses what it would lose: tables of another engine than InnoDB, sequences, system versioning, packages, libraries,
-//! aggregate functions, tables in a tablespace of the server's own, views that are not valid, compressed columns, types of columns
-//! that it does not know, foreign keys to or from another database, a comment, the encryption or READ ONLY of the database, JSON
-//! values of MySQL with a part (a date, a DECIMAL) whose type their text does not tell, definitions written under another collation
-//! of the database or, unless they are ASCII, in another character set than Unicode, and definitions of tables and views with a `?`,
-//! for which the server may have a character that it does not print. An import refuses to change rows of tables with triggers that
+//! aggregate functions, tables in a tablespace of the server's own, views that are not valid or, in MariaDB, whose definer is gone,
+//! compressed columns, types of columns that it does not know, foreign keys to or from another database, a comment, the encryption
+//! or READ ONLY of the database, JSON values of MySQL with a part (a date, a DECIMAL) whose type their text does not tell, definitions
+//! written under another collation of the database or, unless they are ASCII, in another character set than Unicode, and definitions
+//! of tables and views with a `?`, for which the server may have a character that it does not print. An import refuses to change rows of tables with triggers that
 //! are in no file, since they would act again, and to do what takes more than one transaction (a load that replaces tables: a change
 //! of definitions, or of rows of a table with triggers) together with other databases.
 //!

@@ -269,7 +269,8 @@ impl Session {
             0 => Ok(()),
             // A function gave NULL since its value was too long, or a list lacks what somebody alters right now. (That text can
             // not be converted is seen by its bytes, and that a function has the name of one of the server's says nothing.)
-            _ => self.refuse_warnings(context, &[DEPRECATED, 1300, 1366, 1585, 1977]),
+            // The account of a definer may be gone: its text is whole.
+            _ => self.refuse_warnings(context, &[DEPRECATED, 1300, 1366, 1449, 1585, 1977]),
         }
     }
 

@@ -3,7 +3,7 @@
 use glxc_handlers::{Change, Cx, Decision, Error, MemoryTree, Recorded, Recovered, Tree, differences};
 use mysql::prelude::Queryable;
 
-use crate::harness::{Subject, added, assert_same, chain, edited, path, text, with_cx};
+use crate::harness::{Product, Subject, added, assert_same, chain, edited, path, text, with_cx};
 
 const SHOP: &str = include_str!("shop.sql");
 
@@ -68,6 +68,27 @@ fn a_body_has_what_comments_and_quotes_it_likes() {
     assert_same(&copy.export(), &tree);
     copy.run("INSERT INTO t VALUES (1)");
     assert!(text(&tree, "schema/triggers/b.sql").ends_with("FOR EACH ROW SET @glxc = '😀?''é';\n"));
+}
+
+#[test]
+fn a_definer_may_be_gone() {
+    let sql = "CREATE TABLE t (a int);\nCREATE DEFINER = gone@localhost VIEW v (x, y) AS SELECT a, 'é' FROM t;\n\
+               CREATE DEFINER = gone@localhost FUNCTION f() RETURNS int DETERMINISTIC RETURN 1;\n\
+               CREATE DEFINER = gone@localhost TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1;\n\
+               CREATE DEFINER = gone@localhost EVENT e ON SCHEDULE EVERY 1 DAY DO DO 1";
+    let Some(subject) = Subject::of("definer", sql) else { return };
+    if subject.server.product() == Product::MariaDb {
+        let error = subject.try_export().unwrap_err().to_string();
+        assert!(error.starts_with("not supported: view v: its text names its database"), "{error}");
+        subject.run("DROP VIEW v");
+    }
+    let tree = subject.export();
+    let copy = subject.beside("definer_copy");
+    copy.must_push(None, &tree);
+    assert_same(&copy.export(), &tree);
+    let next = edited(&tree, "schema/functions/f.sql", "RETURN 1", "RETURN 2");
+    copy.must_push(Some(&tree), &next);
+    assert_same(&copy.export(), &next);
 }
 
 #[test]
