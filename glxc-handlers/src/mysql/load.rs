@@ -15,7 +15,7 @@ use super::catalog::{self, Model};
 use super::layout::{Part, part};
 use super::product::Product;
 use super::schema::{Database, Kind, Object, Schema};
-use super::session::{Session, as_timeout, words};
+use super::session::{Session, as_timeout, code, words};
 use super::settings::Target;
 use super::sql::{ident, list, literal, qualified, without_implied_collations};
 use super::table::Table;
@@ -355,11 +355,7 @@ impl Staged for Load<'_> {
         point("mysql marked")?;
         if let Some((mut guard, names)) = self.guard.take().filter(|(_, names)| !names.is_empty()) {
             guard.run("set up the session", "SET SESSION foreign_key_checks = 0")?;
-            // Nobody else can write to them between the compare and their end. One by one: of a parent and its child in one
-            // statement MySQL drops both, and fails.
-            for name in &names {
-                guard.run("drop the old tables", &format!("DROP TABLE {}", ident(name)))?;
-            }
+            drop_locked(&mut guard, &self.target.database, &names)?;
         }
         point("mysql dropped")?;
         finish(&mut self.session, self.target, self.change, &self.schema)?;
@@ -427,6 +423,19 @@ pub(super) fn finish(session: &mut Session, target: &Target, change: &Change<'_>
     }
     recover::drop_new(session, target, change.op)?;
     session.run("set up the session", "SET SESSION foreign_key_checks = 1")
+}
+
+/// Drops the tables that a session has locked: nobody else can write to them between the compare and their end, since the death of
+/// this process does not halve a statement.
+fn drop_locked(guard: &mut Session, database: &str, names: &[String]) -> Result<()> {
+    match guard.run("drop the old tables", &format!("DROP TABLE {}", list(names, |name| ident(name)))) {
+        // MySQL has dropped a parent and its child, and misses the child then.
+        Err(error) if guard.product == Product::MySql && code(&error) == Some(1146) => {
+            let left = base_tables(guard, database)?;
+            if names.iter().any(|name| left.contains(name)) { Err(error) } else { Ok(()) }
+        }
+        dropped => dropped,
+    }
 }
 
 fn base_tables(session: &mut Session, database: &str) -> Result<Vec<String>> {
