@@ -63,7 +63,7 @@ impl Installed {
 pub struct Server {
     folder: PathBuf,
     installed: Installed,
-    _keeper: Child,
+    keeper: Child,
 }
 
 /// Why there can be no server here, or `None`.
@@ -128,7 +128,7 @@ impl Server {
         keeper.args(["-c", script, "sh"]).arg(&installed.root).arg(&folder).arg(installed.inside(&folder));
         keeper.arg(format!("+{}:+{}", owner.uid(), owner.gid())).current_dir("/").env("LC_ALL", "C.UTF-8");
         let keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let server = Server { folder, installed, _keeper: keeper };
+        let mut server = Server { folder, installed, keeper };
         server.wait();
         server
     }
@@ -138,11 +138,12 @@ impl Server {
         self.installed.product
     }
 
-    fn wait(&self) {
+    fn wait(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(120);
         while let Err(error) = Conn::new(self.options()) {
             let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "the server does not start: {error}\n{log}");
+            let is_gone = self.keeper.try_wait().unwrap().is_some();
+            assert!(!is_gone && Instant::now() < deadline, "the server does not start: {error}\n{log}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
