@@ -482,7 +482,8 @@ fn is_same_but_lossy(text: &str, listed: &str) -> bool {
     text.chars().zip(listed.chars()).all(|(a, b)| a == b || a > '\u{ffff}' && b == '?')
 }
 
-/// The definition of a trigger from what is listed of it: the text of MariaDB has the name as it was typed, perhaps with the database.
+/// The definition of a trigger from what is listed of it: the text of MariaDB has the name as it was typed, perhaps with the
+/// database.
 fn trigger(row: &[String], body: &str) -> String {
     let definer = match row[6].rsplit_once('@') {
         Some((user, host)) if !host.is_empty() => format!("{}@{}", ident(user), ident(host)),
