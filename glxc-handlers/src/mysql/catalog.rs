@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::product::Product;
 use super::schema::{Database, Kind, Object};
 use super::session::{Session, code};
-use super::sql::{ident, literal};
+use super::sql::{end_of_quoted, ident, literal};
 use super::table::{ForeignKey, Table};
 use super::value::{Column, kind};
 use crate::engine::Rules;
@@ -368,7 +368,7 @@ impl Reader<'_> {
             if sql.contains('?') {
                 return lossy(&format!("view {name}"));
             }
-            if sql.contains(&format!("{}.", ident(self.database))) {
+            if names_database(sql, self.database) {
                 let what = format!(
                     "view {name}: its text names its database, as it does in MariaDB where its definer is gone"
                 );
@@ -477,6 +477,15 @@ impl Reader<'_> {
     }
 }
 
+/// Whether a statement has a column with the database before its table, which may have the same name.
+fn names_database(sql: &str, database: &str) -> bool {
+    let database = format!("{}.", ident(database));
+    sql.match_indices(&database).any(|(at, _)| {
+        let table = &sql[at + database.len()..];
+        table.starts_with('`') && table[end_of_quoted(table, b'`')..].starts_with('.')
+    })
+}
+
 /// Whether a text is what the server listed, but for characters beyond the basic plane.
 fn is_same_but_lossy(text: &str, listed: &str) -> bool {
     text.chars().zip(listed.chars()).all(|(a, b)| a == b || a > '\u{ffff}' && b == '?')
@@ -523,6 +532,12 @@ mod tests {
     fn a_question_mark_may_be_another_character() {
         assert!(is_same_but_lossy("set 'é😀?'", "set 'é??'"));
         assert!(!is_same_but_lossy("set 'é😀a'", "set 'é??'"));
+    }
+
+    #[test]
+    fn a_table_may_have_the_name_of_its_database() {
+        assert!(names_database("select `shop`.`t`.`a` AS `a` from `t`", "shop"));
+        assert!(!names_database("select `shop`.`a` AS `a`,`t`.`b` from `shop` join `t`", "shop"));
     }
 
     #[test]

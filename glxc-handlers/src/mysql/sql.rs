@@ -58,7 +58,7 @@ fn has_character_set(before: &str) -> bool {
 }
 
 /// Where a quoted text ends, in which a doubled quote, or in a text one behind a backslash, is none.
-fn end_of_quoted(text: &str, quote: u8) -> usize {
+pub(super) fn end_of_quoted(text: &str, quote: u8) -> usize {
     let mut bytes = text.bytes().enumerate().skip(1);
     while let Some((at, byte)) = bytes.next() {
         match byte {

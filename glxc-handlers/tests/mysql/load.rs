@@ -73,6 +73,7 @@ fn a_body_has_what_comments_and_quotes_it_likes() {
 #[test]
 fn a_definer_may_be_gone() {
     let sql = "CREATE TABLE t (a int);\nCREATE DEFINER = gone@localhost VIEW v (x, y) AS SELECT a, 'é' FROM t;\n\
+               CREATE TABLE definer (a int);\nCREATE VIEW own AS SELECT a FROM definer;\n\
                CREATE DEFINER = gone@localhost FUNCTION f() RETURNS int DETERMINISTIC RETURN 1;\n\
                CREATE DEFINER = gone@localhost TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1;\n\
                CREATE DEFINER = gone@localhost EVENT e ON SCHEDULE EVERY 1 DAY DO DO 1";
