@@ -128,6 +128,28 @@ need_postgresql_root() {
         --customize-hook="chroot \"\$1\" usermod --uid $(id -u postgres) postgres"
 }
 
+# Where an unpacked Debian SUITE with the server of MariaDB or MySQL VERSION is.
+mariadb_root() {
+    echo "/var/cache/glxc-tests/mariadb-$1-$2"
+}
+
+mysql_root() {
+    echo "/var/cache/glxc-tests/mysql-$1-$2"
+}
+
+# Its user `mysql` is the one of this system, who owns the folder of a server.
+need_mariadb_root() {
+    need_unpacked "MariaDB $1" "$(mariadb_root "$1" "$2")" "$2" --include=mariadb-server \
+        --customize-hook="chroot \"\$1\" usermod --non-unique --uid $(id -u mysql) mysql"
+}
+
+need_mysql_root() {
+    need_unpacked "MySQL $1" "$(mysql_root "$1" "$2")" "$2" --include=mysql-server \
+        --customize-hook="chroot \"\$1\" usermod --non-unique --uid $(id -u mysql) mysql"
+    # The suite moves: what was unpacked says itself which version it is.
+    echo "MySQL of Debian $2: $(dpkg-query --admindir="$(mysql_root "$1" "$2")/var/lib/dpkg" -W -f '${Version}' mysql-server)"
+}
+
 # Where the unpacked system with FerretDB is: it speaks the protocol of MongoDB, of which Debian has no package, and keeps the data in
 # PostgreSQL with DocumentDB.
 FERRETDB=2.7.0

@@ -12,6 +12,8 @@ need_packages $BUILD_PACKAGES $HOST_PACKAGES postgresql postgresql-contrib maria
     util-linux
 need_postgresql_root 17 trixie
 need_postgresql_root 18 forky
+need_mariadb_root 11.8 trixie
+need_mysql_root 9.7 sid
 need_ferretdb_root
 
 step "checks (format, lints, documentation, dependencies)"
@@ -49,6 +51,10 @@ on_postgresql() {
 on_postgresql 17 trixie --skip hostile:: --skip memory:: --skip pairs::
 on_postgresql 18 forky --skip hostile:: --skip memory::
 run_tests -p glxc-handlers --features mysql --test mysql
+echo "MariaDB 11.8 of Debian trixie"
+GLXC_TEST_MYSQL=$(mariadb_root 11.8 trixie) run_tests -p glxc-handlers --features mysql --test mysql -- --skip memory::
+echo "MySQL 9.7 of Debian sid"
+GLXC_TEST_MYSQL=$(mysql_root 9.7 sid) run_tests -p glxc-handlers --features mysql --test mysql
 GLXC_TEST_FERRETDB=$(ferretdb_root) run_tests -p glxc-handlers --features mongodb --test mongodb
 run_tests -p glxc-sysconf
 run_tests -p glxc-transport

@@ -1,4 +1,4 @@
-//! The MariaDB handler, against a real server.
+//! The handler of MariaDB and MySQL, against a real server.
 #![cfg(feature = "mysql")]
 #![allow(missing_docs, clippy::print_stderr, clippy::print_stdout, dead_code)]
 

@@ -13,6 +13,7 @@ use super::export::without_numbers;
 use super::foreign_keys;
 use super::layout::FILES;
 use super::load::check_header;
+use super::schema::Database;
 use super::session::{Session, as_timeout};
 use super::settings::Target;
 use super::sql::{ident, literal};
@@ -117,6 +118,7 @@ impl<'a> Differential<'a> {
     /// Reads what differs and looks whether it can be applied.
     pub fn stage(target: &'a Target, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
         let mut session = Session::live(target)?;
+        Database::require(change.next.tree, session.product)?;
         recover::begin(&mut session, target, change.op)?;
         let model = catalog::read(&mut session, &target.database, &target.rules)?;
         let (tables, notes) = Default::default();
@@ -148,7 +150,7 @@ impl<'a> Differential<'a> {
             check_header(Reader::new(next, &folder, Limits::default())?.header(), table, first)?;
             if self.model.with_triggers.contains(&table.name) {
                 let what = format!(
-                    "to change rows of {}, on which there are triggers: they would act again on what is pushed",
+                    "to change rows of {}, on which there are triggers in live alone: they would act again on what is pushed",
                     table.name
                 );
                 return Err(Error::Unsupported { what });
@@ -365,8 +367,9 @@ impl<'a> Differential<'a> {
         let sql = format!("SELECT {} FROM {} WHERE {condition}", table.select(&ident(name)), ident(name));
         let rows = self.session.rows(&format!("read a row of {name}"), &sql)?;
         let columns = table.stored();
-        let kept = rows.into_iter().map(|row| String::from_utf8_lossy(&value::line(&columns, row)).into_owned());
-        let kept = kept.map(|line| line.chars().take(200).collect::<String>()).collect::<Vec<_>>().join(", ");
+        let lines = rows.into_iter().map(|row| value::line(&columns, row)).collect::<Result<Vec<_>>>()?;
+        let kept = lines.iter().map(|line| String::from_utf8_lossy(line).chars().take(200).collect::<String>());
+        let kept = kept.collect::<Vec<_>>().join(", ");
         let message = format!("the server keeps this row as `{kept}`; write it as the server prints it");
         Ok(Error::input(file, line, message))
     }
@@ -506,13 +509,17 @@ fn fetch(session: &mut Session, table: &Table, rows: &[Row]) -> Result<HashMap<V
     let conditions = rows.iter().map(|row| row.condition.as_str()).collect::<Vec<_>>().join(" OR ");
     let name = ident(&table.name);
     let sql = format!("SELECT {} FROM {name} WHERE {conditions} FOR UPDATE", table.select(&name));
-    let (columns, mut live) = (table.stored(), HashMap::new());
+    let (columns, mut live, mut failed) = (table.stored(), HashMap::new(), Ok(()));
     session.each(&format!("compare the rows of {}", table.name), &sql, |row| {
-        let line = value::line(&columns, row);
-        live.insert(key(table, &line)?, print(&line));
+        let line = value::line(&columns, row).and_then(|line| Ok((key(table, &line)?, print(&line))));
+        // The rest is read in any case: the session has to roll back.
+        match line {
+            Ok((key, print)) => drop(live.insert(key, print)),
+            Err(error) => failed = Err(error),
+        }
         Ok(())
     })?;
-    Ok(live)
+    failed.map(|()| live)
 }
 
 /// The condition that a row of a bag is a line, behind what is there.
@@ -558,7 +565,8 @@ fn count_equal(session: &mut Session, table: &Table, condition: &str, line: &[u8
     Ok(count)
 }
 
-/// Whether a changed row can be updated in place: a swap of unique values with another row would be a duplicate in between.
+/// Whether a changed row can be updated in place: a swap of unique values with another row would be a duplicate in between, and
+/// where MySQL compares JSON before it writes, 1 and 1.0 are the same.
 fn stays(table: &Table, old: &[u8], new: &[u8]) -> bool {
     if table.left_out().next().is_some() {
         // Deleted and inserted again, it would lose what is in no file.
@@ -571,7 +579,8 @@ fn stays(table: &Table, old: &[u8], new: &[u8]) -> bool {
         Some(at) => old.get(at) == new.get(at),
         None => false,
     };
-    table.uniques.iter().flatten().all(alike)
+    let json = stored.iter().filter(|column| column.kind == value::Kind::Json).map(|column| &column.name);
+    table.uniques.iter().flatten().chain(json).all(alike)
 }
 
 /// Deletes a removed row, and a changed one that can not be updated in place.

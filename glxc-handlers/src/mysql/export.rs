@@ -14,7 +14,7 @@ use crate::rows::{Limits, Line, Sorter, Writer, gitattributes};
 use crate::{Cx, Error, Exported, Fingerprint, MemorySink, Result, Sink, StatePath};
 
 /// Part of every fingerprint: another way of writing means other files. Raise it with every change of what an export writes.
-const FORMAT: &str = "mysql 1";
+const FORMAT: &str = "mysql 2";
 
 /// Writes the live database as files.
 pub(super) fn export(target: &Target, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
@@ -34,11 +34,8 @@ pub(super) fn export(target: &Target, sink: &mut dyn Sink, cx: &Cx<'_>) -> Resul
 /// with other writes. (The log of a server that is left alone stops, once it has written what was changed to its place.)
 pub(super) fn fingerprint(target: &Target) -> Result<Fingerprint> {
     let mut session = Session::live(target)?;
-    let sql = "SELECT CONCAT_WS(' ', VERSION(), @@datadir, CAST(UNIX_TIMESTAMP() - up.VARIABLE_VALUE AS INT), \
-               log.VARIABLE_VALUE) FROM information_schema.GLOBAL_STATUS up, information_schema.GLOBAL_STATUS log \
-               WHERE up.VARIABLE_NAME = 'UPTIME' AND log.VARIABLE_NAME = 'INNODB_LSN_CURRENT'";
     // First: what comes later is in no fingerprint that equals this one.
-    let server = session.value("take a fingerprint", sql)?;
+    let server = session.value("take a fingerprint", session.product.log_position())?;
     let model = catalog::read(&mut session, &target.database, &target.rules)?;
     let definitions = SipHasher24::new().hash(format!("{model:?}").as_bytes()).as_u128();
     Ok(Fingerprint(format!("{FORMAT}; {server}; {definitions:032x}; {:?}", target.rules)))
@@ -115,7 +112,7 @@ pub(super) fn without_numbers(mut model: Model) -> Model {
 
 /// Somebody holds a lock, or changed or dropped what was listed.
 fn is_in_the_way(error: &Error) -> bool {
-    matches!(code(error), Some(1205 | 1213 | 1412 | 1146 | 1049 | 1305 | 1360 | 1684))
+    matches!(code(error), Some(1205 | 1213 | 1412 | 1146 | 1049 | 1305 | 1360 | 1539 | 1684))
 }
 
 /// Writes the rows of a table, which the session sees in the current database.
@@ -143,14 +140,14 @@ pub(super) fn write_rows(session: &mut Session, table: &Table, sink: &mut dyn Si
         let mut writer = Writer::new(sink, folder, &header, Limits::default())?;
         session.each(&context, &sql, |row| {
             count()?;
-            writer.line(&value::line(&columns, row))
+            writer.line(&value::line(&columns, row)?)
         })?;
         writer.finish()?;
     } else {
         let mut sorter = Sorter::new(!header.key.is_empty(), Limits::default(), cx);
         let mut key = Vec::new();
         session.each(&context, &sql, |row| {
-            let (number, bytes) = (count()?, value::line(&columns, row));
+            let (number, bytes) = (count()?, value::line(&columns, row)?);
             key.clear();
             header.push_key(&bytes, &mut key).map_err(Error::engine(context.clone()))?;
             sorter.push(&Line { bytes: &bytes, key: &key, file: &folder, number })

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::catalog::Model;
+use super::catalog::{Model, printed_number};
 use super::session::Session;
 use super::sql::{literal, qualified};
 use super::value::{escape, unescape};
@@ -56,15 +56,20 @@ pub(super) fn merged(base: Option<u64>, live: u64, pushed: u64) -> u64 {
     if base == Some(live) { pushed } else { live.max(pushed) }
 }
 
-/// The next number of a table, as it is now.
+/// The next number of a table, as it is now. (MySQL lists none before the first row.)
 pub(super) fn live(session: &mut Session, database: &str, table: &str) -> Result<Option<u64>> {
+    let context = "read the next number of a table";
     let sql = format!(
-        "SELECT AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+        "SELECT 1 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
+         AND EXTRA LIKE '%auto_increment%'",
         literal(database),
         literal(table)
     );
-    let rows = session.texts("read the next number of a table", &sql)?;
-    Ok(rows.first().and_then(|row| row[0].parse().ok()))
+    if !session.finds(context, &sql)? {
+        return Ok(None);
+    }
+    let rows = session.texts(context, &format!("SHOW CREATE TABLE {}", qualified(database, table)))?;
+    Ok(rows.first().and_then(|row| row.get(1)).map(|printed| printed_number(printed).unwrap_or(1)))
 }
 
 /// Sets the next number of a table. The server keeps it above the numbers that are there.

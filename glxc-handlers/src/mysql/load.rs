@@ -13,10 +13,11 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::catalog::{self, Model};
 use super::layout::{Part, part};
+use super::product::Product;
 use super::schema::{Database, Kind, Object, Schema};
-use super::session::{Session, as_timeout, words};
+use super::session::{Session, as_timeout, code, words};
 use super::settings::Target;
-use super::sql::{ident, list, literal, qualified};
+use super::sql::{ident, list, literal, qualified, without_implied_collations};
 use super::table::Table;
 use super::write::Inserter;
 use super::{export, foreign_keys, increments, recover};
@@ -50,16 +51,21 @@ pub(super) struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    /// Creates the database and loads everything.
-    pub fn stage(target: &'a Target, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Self> {
+    /// Creates the database and loads everything; where only rows differ, since a table of this name has triggers.
+    pub fn stage(
+        target: &'a Target, change: &'a Change<'a>, triggered: Option<String>, cx: &'a Cx<'a>,
+    ) -> Result<Self> {
         let mut schema = Schema::of(change.next.tree, cx)?;
         schema.objects.retain(|object| object.kind != Kind::Table || !target.rules.ignores(&[&object.name]));
         let mut session = match change.base.filter(|_| !change.replace) {
             Some(_) => Session::live(target)?,
             None => Session::connect(target)?,
         };
+        Database::require(change.next.tree, session.product)?;
         recover::begin(&mut session, target, change.op)?;
-        let (wanted, guard, notes, settled) = Default::default();
+        let (wanted, guard, settled) = Default::default();
+        let note = |name| format!("{name} has triggers, which would act again: the whole database is loaded anew");
+        let notes = triggered.map(note).into_iter().collect();
         let mut load = Load { target, change, cx, session, schema, wanted, guard, notes, settled };
         load.check_empty()?;
         load.refuse_lost_grants()?;
@@ -151,8 +157,9 @@ impl<'a> Load<'a> {
         self.session.run(&format!("create database {new}"), &create)?;
         point("mysql created")?;
         self.session.enter(&new)?;
+        let checks = self.session.product.checks();
         self.session
-            .run("set up the session", "SET SESSION foreign_key_checks = 0, SESSION check_constraint_checks = 0")?;
+            .run("set up the session", &format!("SET {}", list(checks, |name| format!("SESSION {name} = 0"))))?;
         for table in self.schema.of_kind(Kind::Table) {
             create_object(&mut self.session, table)?;
         }
@@ -160,12 +167,16 @@ impl<'a> Load<'a> {
         self.load_rows(&model)?;
         self.set_increments(&model)?;
         create_others(&mut self.session, &self.schema)?;
+        // What they do may reach beyond this database.
+        for event in self.schema.of_kind(Kind::Event) {
+            create_object(&mut self.session, &event.at_rest())?;
+        }
         let model = catalog::read(&mut self.session, &new, &self.target.rules)?;
         self.check_read_back(&model)?;
-        self.notes = foreign_keys::notes(&mut self.session, &new, &model)?;
+        self.notes.extend(foreign_keys::notes(&mut self.session, &new, &model)?);
         drop_others(&mut self.session, &new, &self.target.rules)?;
         self.session
-            .run("set up the session", "SET SESSION foreign_key_checks = 1, SESSION check_constraint_checks = 1")?;
+            .run("set up the session", &format!("SET {}", list(checks, |name| format!("SESSION {name} = 1"))))?;
         let marks = format!("CREATE TABLE {PENDING} (x int) ENGINE=InnoDB");
         self.session.run("mark the new tables", &marks)?;
         let old =
@@ -175,12 +186,16 @@ impl<'a> Load<'a> {
     }
 
     /// What was created must be what the files say, to the letter.
-    fn check_read_back(&self, model: &Model) -> Result<()> {
+    fn check_read_back(&mut self, model: &Model) -> Result<()> {
         let files = model.files()?;
         for object in &self.schema.objects {
             let path = object.path()?;
             match files.get(&path) {
-                Some(text) if *text == object.text() => {}
+                Some(text) if *text == object.at_rest().text() => {}
+                None if object.kind == Kind::Event => {
+                    let name = &object.name;
+                    self.notes.push(format!("event {name}: its time is over, so the server does not keep it"));
+                }
                 Some(text) => {
                     let message = format!("the server prints it otherwise; write it so:\n{text}");
                     return Err(Error::input(&path, None, message));
@@ -322,8 +337,8 @@ impl Staged for Load<'_> {
     fn prepare(&mut self) -> Result<()> {
         let Some((_, names)) = self.guard.as_ref().filter(|(_, names)| !names.is_empty()) else { return Ok(()) };
         let what = format!(
-            "to replace the tables of {}, or to change its definitions, together with another database; push their \
-             changes one by one ({} has {})",
+            "to replace the tables of {}, to change its definitions, or rows of a table with triggers, together with another \
+             database; push their changes one by one ({} has {})",
             self.target.database, self.target.database, names[0]
         );
         Err(Error::Unsupported { what })
@@ -340,8 +355,7 @@ impl Staged for Load<'_> {
         point("mysql marked")?;
         if let Some((mut guard, names)) = self.guard.take().filter(|(_, names)| !names.is_empty()) {
             guard.run("set up the session", "SET SESSION foreign_key_checks = 0")?;
-            // Nobody else can write to them between the compare and their end.
-            guard.run("drop the old tables", &format!("DROP TABLE {}", list(&names, |name| ident(name))))?;
+            drop_locked(&mut guard, &self.target.database, &names)?;
         }
         point("mysql dropped")?;
         finish(&mut self.session, self.target, self.change, &self.schema)?;
@@ -403,8 +417,25 @@ pub(super) fn finish(session: &mut Session, target: &Target, change: &Change<'_>
     session.enter(live)?;
     create_others(session, schema)?;
     point("mysql made")?;
+    // Last, since they begin at once.
+    for event in schema.of_kind(Kind::Event) {
+        create_object(session, event)?;
+    }
     recover::drop_new(session, target, change.op)?;
     session.run("set up the session", "SET SESSION foreign_key_checks = 1")
+}
+
+/// Drops the tables that a session has locked: nobody else can write to them between the compare and their end, since the death of
+/// this process does not halve a statement.
+fn drop_locked(guard: &mut Session, database: &str, names: &[String]) -> Result<()> {
+    match guard.run("drop the old tables", &format!("DROP TABLE {}", list(names, |name| ident(name)))) {
+        // MySQL has dropped a parent and its child, and misses the child then.
+        Err(error) if guard.product == Product::MySql && code(&error) == Some(1146) => {
+            let left = base_tables(guard, database)?;
+            if names.iter().any(|name| left.contains(name)) { Err(error) } else { Ok(()) }
+        }
+        dropped => dropped,
+    }
 }
 
 fn base_tables(session: &mut Session, database: &str) -> Result<Vec<String>> {
@@ -419,7 +450,9 @@ fn base_tables(session: &mut Session, database: &str) -> Result<Vec<String>> {
 fn drop_others(session: &mut Session, database: &str, rules: &Rules) -> Result<()> {
     let name = literal(database);
     let sql = format!(
-        "SELECT 'TRIGGER', TRIGGER_NAME, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {name} UNION ALL \
+        "SELECT 'EVENT', EVENT_NAME, NULL FROM information_schema.EVENTS WHERE BINARY EVENT_SCHEMA = {name} UNION ALL \
+         SELECT 'TRIGGER', TRIGGER_NAME, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS \
+         WHERE EVENT_OBJECT_SCHEMA = {name} UNION ALL \
          SELECT 'VIEW', TABLE_NAME, NULL FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {name} UNION ALL \
          SELECT ROUTINE_TYPE, ROUTINE_NAME, NULL FROM information_schema.ROUTINES WHERE BINARY ROUTINE_SCHEMA = {name}"
     );
@@ -430,7 +463,8 @@ fn drop_others(session: &mut Session, database: &str, rules: &Rules) -> Result<(
     Ok(())
 }
 
-/// Creates what is not a table, in the current database: views once what they look at is there, triggers in their order.
+/// Creates what is neither a table nor an event, in the current database: views once what they look at is there, triggers in
+/// their order.
 fn create_others(session: &mut Session, schema: &Schema) -> Result<()> {
     for object in schema.of_kind(Kind::Function).chain(schema.of_kind(Kind::Procedure)) {
         create_object(session, object)?;
@@ -460,7 +494,11 @@ fn create_object(session: &mut Session, object: &Object) -> Result<()> {
     let context = format!("create {} {}", object.kind.word().to_lowercase(), object.name);
     let settings = object.context.iter().filter(|(name, _)| *name != "order");
     let settings: Vec<(&str, &str)> = settings.map(|(name, value)| (*name, value.as_str())).collect();
-    session.create(&context, &settings, &object.sql).map_err(|error| match (words(&error), object.path()) {
+    let sql = match (session.product, object.kind) {
+        (Product::MySql, Kind::Table) => without_implied_collations(&object.sql),
+        _ => object.sql.clone(),
+    };
+    session.create(&context, &settings, &sql).map_err(|error| match (words(&error), object.path()) {
         (Some(message), Ok(file)) => Error::Input { file, line: None, message, source: Some(error.into()) },
         _ => error,
     })

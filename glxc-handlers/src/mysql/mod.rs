@@ -1,9 +1,11 @@
-//! MariaDB databases as a state.
+//! MariaDB and MySQL databases as a state.
 //!
 //! An export writes the definitions of one database, one object a file, and the rows of its tables as row files, all of one
 //! point in time. An import applies the rows that differ in one transaction, row by row with compare and swap. Definitions are
-//! no part of a transaction there: where they differ, and for a first import, everything is loaded beside the live tables, and
-//! takes their place once these are locked and are what base has, whole. MariaDB 10.6 and later, as a user with all privileges.
+//! no part of a transaction there: where they differ, where rows of a table with triggers do, and for a first import,
+//! everything is loaded beside the live tables, and takes their place once these are locked and are what base has, whole.
+//! MariaDB 10.6 and later, or MySQL 9.7 and later, as a user with all privileges. The two are different databases: what one
+//! wrote, the other refuses.
 //!
 //! ```no_run
 //! use glxc_handlers::{Options, Registry, Settings, StatePath, Value, mysql};
@@ -18,8 +20,8 @@
 //! # }
 //! ```
 //!
-//! It keeps the promises of the conformance suite against MariaDB 10.11, but that several transactions can be prepared to commit
-//! together: rows that differ can, and a load that replaces no table; another load can not.
+//! It keeps the promises of the conformance suite against MariaDB 10.11 and 11.8 and MySQL 9.7, but that several transactions
+//! can be prepared to commit together: rows that differ can, and a load that replaces no table; another load can not.
 //!
 //! # Options
 //! - `database`: its name.
@@ -29,22 +31,27 @@
 //!   the live rows), `"ignore"` (neither read nor dropped) or `{ ignore = ["column"] }`.
 //!
 //! # What is an error by its name
-//! An export refuses what it would lose: tables of another engine than InnoDB, sequences, system versioning, events, packages,
-//! aggregate functions, views that are not valid, compressed columns, types of columns that it does not know, foreign keys to
-//! or from another database, a comment of the database, definitions written under another collation of the database or, unless
-//! they are ASCII, in another character set than Unicode, and definitions of tables and views with a `?`, for which the server may
-//! have a character that it does not print. An import refuses to change rows of tables with triggers, since they would act again,
-//! and to do what takes more than one transaction (a load that replaces tables, a change of definitions) together with other
-//! databases.
+//! An export refuses what it would lose: tables of another engine than InnoDB, sequences, system versioning, packages,
+//! libraries, aggregate functions, tables in a tablespace of the server's own, views that are not valid or, in MariaDB, whose
+//! definer is gone, compressed columns, types of columns that it does not know, foreign keys to or from another database, a
+//! comment, the encryption or READ ONLY of the database, JSON values of MySQL with a part (a date, a DECIMAL) whose type their
+//! text does not tell, definitions written under another collation of the database or, unless they are ASCII, in another
+//! character set than Unicode, and definitions of tables and views with a `?`, for which the server may have a character that
+//! it does not print. An import refuses to change rows of tables with triggers that are in no file, since they would act again,
+//! and to do what takes more than one transaction (a load that replaces tables: a change of definitions, or of rows of a table
+//! with triggers) together with other databases.
 //!
 //! Memory stays at 64 MiB and four times the largest row, but in a push of rows that differ, which takes up to five times a row
 //! that it changes.
 //!
 //! # What it does not keep
-//! Accounts, grants and everything else of the server that is in no database. The sign of a zero in FLOAT and DOUBLE. A change of
-//! definitions needs live to be what base has, rows included, reads all of them while they are locked, and between the old tables and
-//! the new ones there are none for a moment; it is declined where an application writes all the time. A load takes rows that violate
-//! a foreign key or a check, as older servers have them, and says how many have no parent.
+//! Accounts, grants and everything else of the server that is in no database, and what it counted of values (histograms). The
+//! sign of a zero in FLOAT and DOUBLE, in MariaDB. When an event last acted. A load that replaces live tables needs live to be
+//! what base has, rows included, reads all of them while they are locked, and between the old tables and the new ones there are
+//! none for a moment; it is declined where an application writes all the time. A load takes rows that violate a foreign key or,
+//! in MariaDB, a check, as older servers have them, and says how many have no parent. An event whose time is over when it is
+//! loaded is gone, which is told, or disabled where it is to be preserved; and events are not held while the tables are
+//! replaced.
 
 mod catalog;
 mod differential;
@@ -53,6 +60,7 @@ mod foreign_keys;
 mod increments;
 mod layout;
 mod load;
+mod product;
 mod recover;
 mod schema;
 mod session;
@@ -62,18 +70,19 @@ mod table;
 mod value;
 mod write;
 
+use crate::engine::Rules;
 use crate::{
     Caps, Change, Commit, Committed, Cx, Decision, Description, Error, Exported, Fingerprint, Handler, Live, OpId,
     Record, Recorded, Recovered, Result, Settings, Sink, Snapshot, Staged, Tree, Unit, Ways,
 };
 use differential::Differential;
-use layout::{Part, part};
+use layout::{FILES, Part, part};
 use load::Load;
 use schema::Schema;
 use session::Session;
 use settings::Target;
 
-/// Makes the handler of a MariaDB state from its settings.
+/// Makes the handler of a MariaDB or MySQL state from its settings.
 pub fn make(settings: &Settings) -> Result<Box<dyn Handler>> {
     Ok(Box::new(Mysql { target: Target::new(settings)? }))
 }
@@ -82,6 +91,21 @@ pub fn make(settings: &Settings) -> Result<Box<dyn Handler>> {
 #[derive(Debug)]
 struct Mysql {
     target: Target,
+}
+
+impl Mysql {
+    /// A table with triggers whose rows differ: written row by row they would act again.
+    fn triggered(&self, change: &Change<'_>) -> Result<Option<String>> {
+        let folders = FILES.rows_folders(change.differs);
+        let base_rules = change.base.map(|base| Rules::of(base.options)).transpose()?.unwrap_or_default();
+        for name in Schema::with_triggers(change.next.tree)? {
+            let is_managed = [&self.target.rules, &base_rules].iter().all(|rules| rules.has_rows(&[&name]));
+            if is_managed && folders.contains(&table::folder(&name)?) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Handler for Mysql {
@@ -134,15 +158,16 @@ impl Handler for Mysql {
     }
 
     fn describe(&self, change: &Change<'_>, cx: &Cx<'_>) -> Result<Description> {
-        layout::FILES.describe(change, cx)
+        FILES.describe(change, cx)
     }
 
     fn stage<'a>(&'a self, change: &'a Change<'a>, cx: &'a Cx<'a>) -> Result<Box<dyn Staged + 'a>> {
         cx.check()?;
         let is_schema = |path| part(path) == Some(Part::Schema);
         let whole = change.replace || change.base.is_none() || change.differs.iter().any(|d| is_schema(&d.path));
-        match whole {
-            true => Ok(Box::new(Load::stage(&self.target, change, cx)?)),
+        let triggered = if whole { None } else { self.triggered(change)? };
+        match whole || triggered.is_some() {
+            true => Ok(Box::new(Load::stage(&self.target, change, triggered, cx)?)),
             false => Ok(Box::new(Differential::stage(&self.target, change, cx)?)),
         }
     }

@@ -113,8 +113,11 @@ fn end_session(session: &mut Session, name: &str, cx: &Cx<'_>) -> Result<()> {
     if let Err(error) = session.run("end the operation's session", &format!("KILL {id}")) {
         tracing::debug!(%error, "a session could not be ended");
     }
-    let listed = format!("SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = {id}");
-    while session.finds("look for the operation's session", &listed)? {
+    let is_listed = |session: &mut Session| -> Result<bool> {
+        let rows = session.rows("look for the operation's session", "SHOW PROCESSLIST")?;
+        Ok(rows.iter().any(|row| row.first().is_some_and(|first| first.as_deref() == Some(id.as_bytes()))))
+    };
+    while is_listed(session)? {
         if start.elapsed() > PATIENCE {
             return Err(Error::Timeout { what: "the end of the operation's session".into(), after: start.elapsed() });
         }

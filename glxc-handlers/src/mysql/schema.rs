@@ -3,6 +3,10 @@
 //! A file holds one statement, as the server prints it, behind what it depends on besides its text: `-- sql_mode: ...` and the
 //! like. A pushed file must be spelled so too: it is created in a database of its own, read back, and must be the same.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::product::Product;
 use crate::{Cx, Entry, Error, Result, StatePath, Tree, names};
 
 /// The most that the file of one object may have, in bytes.
@@ -10,6 +14,9 @@ const LONGEST_FILE: u64 = 1 << 20;
 
 /// The most that all of them may have together, in bytes: they are held in memory.
 const LARGEST: u64 = 32 << 20;
+
+/// How the file of the database begins where its server is MySQL.
+const OF_MYSQL: &str = "-- server: MySQL\n";
 
 /// A kind of object, in the order in which they are created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,9 +26,10 @@ pub(super) enum Kind {
     Procedure,
     View,
     Trigger,
+    Event,
 }
 
-const KINDS: [Kind; 5] = [Kind::Table, Kind::Function, Kind::Procedure, Kind::View, Kind::Trigger];
+const KINDS: [Kind; 6] = [Kind::Table, Kind::Function, Kind::Procedure, Kind::View, Kind::Trigger, Kind::Event];
 
 impl Kind {
     /// The folder of their files.
@@ -32,6 +40,7 @@ impl Kind {
             Kind::Procedure => "schema/procedures",
             Kind::View => "schema/views",
             Kind::Trigger => "schema/triggers",
+            Kind::Event => "schema/events",
         }
     }
 
@@ -43,6 +52,7 @@ impl Kind {
             Kind::Procedure => "PROCEDURE",
             Kind::View => "VIEW",
             Kind::Trigger => "TRIGGER",
+            Kind::Event => "EVENT",
         }
     }
 
@@ -53,6 +63,7 @@ impl Kind {
             Kind::View => &["character_set_client", "collation_connection"],
             Kind::Function | Kind::Procedure => &["sql_mode", "character_set_client", "collation_connection"],
             Kind::Trigger => &["order", "sql_mode", "character_set_client", "collation_connection"],
+            Kind::Event => &["sql_mode", "time_zone", "character_set_client", "collation_connection"],
         }
     }
 }
@@ -86,8 +97,37 @@ impl Object {
         self.context.iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value)
     }
 
+    /// Where in an event it stands whether it is enabled.
+    fn status(&self) -> Option<Range<usize>> {
+        const BEFORE: &str = " ON COMPLETION ";
+        let (schedule, _) = self.sql.split_once(BEFORE)?;
+        let (_, times) = schedule.split_once(" ON SCHEDULE ")?;
+        // Outside of the quotes of a time, and of a comment.
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b" ':-_.".contains(&b);
+        let is_closed = times.bytes().filter(|b| *b == b'\'').count().is_multiple_of(2);
+        (is_closed && times.bytes().all(is_plain)).then_some(())?;
+        let behind = schedule.len() + BEFORE.len();
+        let rest = &self.sql[behind..];
+        let kept = ["NOT PRESERVE ", "PRESERVE "].into_iter().find(|word| rest.starts_with(word))?.len();
+        let is_there = |word: &&str| {
+            let rest = rest[kept..].strip_prefix(*word);
+            rest.is_some_and(|rest| rest.starts_with(" DO ") || rest.starts_with(" COMMENT '"))
+        };
+        let status = ["ENABLE", "DISABLE", "DISABLE ON SLAVE", "DISABLE ON REPLICA"].into_iter().find(is_there)?;
+        Some(behind + kept..behind + kept + status.len())
+    }
+
+    /// The same, where it is an event that does nothing yet.
+    pub fn at_rest(&self) -> Object {
+        let mut object = self.clone();
+        if let Some(status) = self.status().filter(|_| self.kind == Kind::Event) {
+            object.sql.replace_range(status, "DISABLE");
+        }
+        object
+    }
+
     /// The object of a file.
-    fn parse(path: &StatePath, bytes: &[u8]) -> Result<Self> {
+    fn parse(path: &StatePath, bytes: &[u8], product: Product) -> Result<Self> {
         let bad = |message: &str| Error::input(path, None, message);
         let text = std::str::from_utf8(bytes).map_err(|_| bad("invalid UTF-8"))?;
         if let Some(line) = text.split('\n').position(|line| line.contains(is_control)) {
@@ -99,7 +139,8 @@ impl Object {
         for key in kind.context() {
             let line = rest.strip_prefix(&format!("-- {key}: ")).and_then(|rest| rest.split_once('\n'));
             let (value, further) = line.ok_or_else(|| bad(&format!("lacks its line `-- {key}: `")))?;
-            if !value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b',') {
+            let more: &[u8] = if *key == "time_zone" { b"_/+-:" } else { b"_," };
+            if !value.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b)) {
                 return Err(bad(&format!("`{key}` is no such value")));
             }
             context.push((*key, value.to_owned()));
@@ -117,17 +158,20 @@ impl Object {
                 object.path()?
             )));
         }
-        object.check(path)?;
+        object.check(path, product)?;
         Ok(object)
     }
 
     /// Refuses what would do more than create it.
-    fn check(&self, path: &StatePath) -> Result<()> {
-        let words = words(&self.sql).map_err(|message| Error::input(path, None, message))?;
-        if self.kind == Kind::Table
-            && let Some(word) = words.iter().find(|word| ["SELECT", "VALUE"].contains(&word.as_str()))
-        {
-            return Err(Error::input(path, None, format!("`{word}` in the definition of a table")));
+    fn check(&self, path: &StatePath, product: Product) -> Result<()> {
+        if self.kind == Kind::Table {
+            let words = words(&self.sql, product).map_err(|message| Error::input(path, None, message))?;
+            if let Some(word) = words.iter().find(|word| ["SELECT", "VALUE"].contains(&word.as_str())) {
+                return Err(Error::input(path, None, format!("`{word}` in the definition of a table")));
+            }
+        }
+        if self.kind == Kind::Event && self.status().is_none() {
+            return Err(Error::input(path, None, "the schedule is not as the server prints it"));
         }
         if self.kind == Kind::Trigger && self.context("order").parse::<u32>().is_err() {
             return Err(Error::input(path, 1, "the order is no number"));
@@ -140,12 +184,21 @@ fn is_control(c: char) -> bool {
     c.is_control() && c != '\t' && c != '\r'
 }
 
-/// The words outside of quotes, in capital letters. Comments are no words; in a table's definition there are none.
-fn words(sql: &str) -> Result<Vec<String>, String> {
+/// The words of a table's definition outside of quotes, in capital letters. There are no comments, in which a quote would be
+/// none, but those that MySQL reads as a part of the definition: `/*!80016 ... */`.
+fn words(sql: &str, product: Product) -> Result<Vec<String>, String> {
     let mut words = vec![String::new()];
-    let mut chars = sql.chars().peekable();
+    let mut chars = sql.chars();
     while let Some(c) = chars.next() {
+        let rest = chars.as_str();
+        let is_read = || {
+            product == Product::MySql
+                && rest.strip_prefix("*!").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
         match c {
+            '/' if rest.starts_with('*') && !is_read() => return Err("a comment in the definition of a table".into()),
+            '#' => return Err("a comment in the definition of a table".into()),
+            '-' if rest.starts_with('-') => return Err("a comment in the definition of a table".into()),
             '\'' | '"' | '`' => {
                 let mut open = true;
                 while let Some(inner) = chars.next() {
@@ -177,10 +230,6 @@ fn words(sql: &str) -> Result<Vec<String>, String> {
 
 /// The name of what a statement creates, where it begins as the server prints it.
 fn created(kind: Kind, sql: &str) -> Option<String> {
-    let definer = |text: &'_ str| -> Option<String> {
-        let (_, rest) = quoted(text.strip_prefix("CREATE DEFINER=")?)?;
-        Some(rest.strip_prefix('@').map_or(Some(rest), |host| quoted(host).map(|(_, rest)| rest))?.to_owned())
-    };
     let (name, rest, next) = match kind {
         Kind::Table => {
             let (name, rest) = quoted(sql.strip_prefix("CREATE TABLE ")?)?;
@@ -194,17 +243,17 @@ fn created(kind: Kind, sql: &str) -> Option<String> {
             let rest = rest.strip_prefix(" SQL SECURITY ")?;
             let rest = rest.strip_prefix("DEFINER").or(rest.strip_prefix("INVOKER"))?;
             let (name, rest) = quoted(rest.strip_prefix(" VIEW ")?)?;
-            (name, rest.to_owned(), " AS ")
+            // MySQL names the columns, where the definition does.
+            (name, rest.to_owned(), if rest.starts_with(" (`") { " (`" } else { " AS " })
         }
         Kind::Trigger => {
+            let (name, _, rest) = trigger(sql)?;
+            (name, rest, " FOR EACH ROW ")
+        }
+        Kind::Event => {
             let rest = definer(sql)?;
-            let (name, rest) = quoted(rest.strip_prefix(" TRIGGER ")?)?;
-            let (timing, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
-            let (event, rest) = rest.split_once(" ON ")?;
-            ["BEFORE", "AFTER"].contains(&timing).then_some(())?;
-            ["INSERT", "UPDATE", "DELETE"].contains(&event).then_some(())?;
-            let (_, rest) = quoted(rest)?;
-            (name, rest.to_owned(), " FOR EACH ROW ")
+            let (name, rest) = quoted(rest.strip_prefix(" EVENT ")?)?;
+            (name, rest.to_owned(), " ON SCHEDULE ")
         }
         Kind::Function | Kind::Procedure => {
             let rest = definer(sql)?;
@@ -214,6 +263,24 @@ fn created(kind: Kind, sql: &str) -> Option<String> {
         }
     };
     rest.starts_with(next).then_some(name)
+}
+
+/// What follows the account in the statement of an object that has one.
+fn definer(sql: &str) -> Option<String> {
+    let (_, rest) = quoted(sql.strip_prefix("CREATE DEFINER=")?)?;
+    Some(rest.strip_prefix('@').map_or(Some(rest), |host| quoted(host).map(|(_, rest)| rest))?.to_owned())
+}
+
+/// The name of a trigger, its table, and what follows.
+fn trigger(sql: &str) -> Option<(String, String, String)> {
+    let rest = definer(sql)?;
+    let (name, rest) = quoted(rest.strip_prefix(" TRIGGER ")?)?;
+    let (timing, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
+    let (event, rest) = rest.split_once(" ON ")?;
+    ["BEFORE", "AFTER"].contains(&timing).then_some(())?;
+    ["INSERT", "UPDATE", "DELETE"].contains(&event).then_some(())?;
+    let (table, rest) = quoted(rest)?;
+    Some((name, table, rest.to_owned()))
 }
 
 /// A quoted name at the beginning of a text, and what follows.
@@ -236,6 +303,8 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 /// What a database is created with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Database {
+    /// Whose definitions these are.
+    pub product: Product,
     pub charset: String,
     pub collation: String,
 }
@@ -253,16 +322,33 @@ impl Database {
 
     /// The text of its file: without the name, which is an option of the state.
     pub fn text(&self) -> String {
-        format!("CREATE DATABASE {};\n", self.options())
+        let server = if self.product == Product::MySql { OF_MYSQL } else { "" };
+        format!("{server}CREATE DATABASE {};\n", self.options())
+    }
+
+    /// Refuses the files of the other product: their definitions and values are others.
+    pub fn require(tree: &dyn Tree, product: Product) -> Result<()> {
+        let path = Database::path()?;
+        let recorded = Database::parse(&path, &tree.read(&path, LONGEST_FILE)?)?.product;
+        let (recorded, there) = match recorded == product {
+            true => return Ok(()),
+            false => (recorded.name(), product.name()),
+        };
+        let message = format!("the files are of {recorded}, and the server is {there}, which can not load them");
+        Err(Error::input(&path, 1, message))
     }
 
     fn parse(path: &StatePath, bytes: &[u8]) -> Result<Self> {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
+        let (product, text) = match text.strip_prefix(OF_MYSQL) {
+            Some(text) => (Product::MySql, text),
+            None => (Product::MariaDb, text),
+        };
         let words = text.strip_prefix("CREATE DATABASE CHARACTER SET ").and_then(|rest| rest.strip_suffix(";\n"));
         let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         match words.and_then(|words| words.split_once(" COLLATE ")) {
             Some((charset, collation)) if is_name(charset) && is_name(collation) => {
-                Ok(Database { charset: charset.into(), collation: collation.into() })
+                Ok(Database { product, charset: charset.into(), collation: collation.into() })
             }
             _ => Err(Error::input(path, 1, "must be: CREATE DATABASE CHARACTER SET x COLLATE y;")),
         }
@@ -282,6 +368,7 @@ impl Schema {
     pub fn of(tree: &dyn Tree, cx: &Cx<'_>) -> Result<Self> {
         let folder = folder()?;
         let (mut schema, mut total, mut found) = (Schema::default(), 0, false);
+        // The file of the database is the first.
         for Entry { path, .. } in tree.within(&folder) {
             cx.check()?;
             let bytes = tree.read(path, LONGEST_FILE)?;
@@ -294,13 +381,24 @@ impl Schema {
                 schema.database = Database::parse(path, &bytes)?;
                 found = true;
             } else {
-                schema.objects.push(Object::parse(path, &bytes)?);
+                schema.objects.push(Object::parse(path, &bytes, schema.database.product)?);
             }
         }
         match found {
             true => Ok(schema),
             false => Err(Error::input(&Database::path()?, None, "is missing")),
         }
+    }
+
+    /// The tables on which triggers of a tree stand.
+    pub fn with_triggers(tree: &dyn Tree) -> Result<BTreeSet<String>> {
+        let folder =
+            StatePath::new(Kind::Trigger.folder()).map_err(Error::carrier("name the folder of the triggers"))?;
+        let table = |entry: &Entry| -> Result<Option<String>> {
+            let object = Object::parse(&entry.path, &tree.read(&entry.path, LONGEST_FILE)?, Product::default())?;
+            Ok(trigger(&object.sql).map(|(_, table, _)| table))
+        };
+        tree.within(&folder).iter().filter_map(|entry| table(entry).transpose()).collect()
     }
 
     /// The objects of a kind.
@@ -319,7 +417,7 @@ mod tests {
     use super::*;
 
     fn parse(path: &str, text: &str) -> Result<Object> {
-        Object::parse(&StatePath::new(path).unwrap(), text.as_bytes())
+        Object::parse(&StatePath::new(path).unwrap(), text.as_bytes(), Product::MariaDb)
     }
 
     #[test]
@@ -336,7 +434,7 @@ mod tests {
             sql: "CREATE DEFINER=`x`@`%` TRIGGER `a``b` BEFORE INSERT ON `t` FOR EACH ROW set new.x = ';'".into(),
         };
         let path = object.path().unwrap();
-        assert_eq!(Object::parse(&path, object.text().as_bytes()).unwrap(), object);
+        assert_eq!(Object::parse(&path, object.text().as_bytes(), Product::MySql).unwrap(), object);
     }
 
     #[test]
@@ -350,6 +448,10 @@ mod tests {
             ("schema/tables/t.sql", "CREATE TABLE `x`.`t` (\n);\n".into()),
             ("schema/tables/t.sql", "DROP TABLE `t`;\n".into()),
             ("schema/tables/t.sql", format!("{head} COMMENT='x;\n")),
+            ("schema/tables/t.sql", format!("{head} /* ' */ SELECT 1 /* ' */;\n")),
+            ("schema/tables/t.sql", format!("{head} # '\n SELECT 1 # ';\n")),
+            ("schema/tables/t.sql", format!("{head} -- '\n SELECT 1 -- ';\n")),
+            ("schema/tables/t.sql", format!("{head} /*!50100 PARTITION BY HASH (`a`) */;\n")),
             ("schema/views/t.sql", format!("{head};\n")),
             ("schema/other/t.sql", format!("{head};\n")),
             ("schema/tables/t.sql", format!("{head}\0;\n")),
@@ -359,8 +461,51 @@ mod tests {
     }
 
     #[test]
+    fn an_event_at_rest_is_disabled() {
+        let event = |sql: &str| Object {
+            kind: Kind::Event,
+            name: "e".into(),
+            context: vec![
+                ("sql_mode", String::new()),
+                ("time_zone", "America/Port-au-Prince".into()),
+                ("character_set_client", "utf8mb4".into()),
+                ("collation_connection", "utf8mb4_bin".into()),
+            ],
+            sql: format!("CREATE DEFINER=`x`@`%` EVENT `e` ON SCHEDULE {sql}"),
+        };
+        for (sql, wanted) in [
+            (
+                "AT '2001-02-03 04:05:06' ON COMPLETION NOT PRESERVE ENABLE DO begin end",
+                "NOT PRESERVE DISABLE DO begin end",
+            ),
+            (
+                "EVERY '1:30' HOUR_MINUTE STARTS '2001-02-03 04:05:06' ON COMPLETION PRESERVE DISABLE ON SLAVE COMMENT 'ENABLE' DO x",
+                "PRESERVE DISABLE COMMENT 'ENABLE' DO x",
+            ),
+        ] {
+            let object = event(sql);
+            assert!(object.at_rest().sql.ends_with(wanted), "{}", object.at_rest().sql);
+            assert_eq!(
+                Object::parse(&object.path().unwrap(), object.text().as_bytes(), Product::MySql).unwrap(),
+                object
+            );
+        }
+        for sql in [
+            "EVERY ' ON COMPLETION PRESERVE DISABLE DO ' DAY ON COMPLETION PRESERVE ENABLE DO x",
+            "EVERY 1 DAY /* ON COMPLETION PRESERVE DISABLE DO */ ON COMPLETION PRESERVE ENABLE DO x",
+            "EVERY 1 DAY ON COMPLETION PRESERVE DO x",
+            "EVERY 1 DAY DO x",
+        ] {
+            let object = event(sql);
+            assert!(Object::parse(&object.path().unwrap(), object.text().as_bytes(), Product::MySql).is_err(), "{sql}");
+        }
+    }
+
+    #[test]
     fn words_stand_outside_of_quotes() {
-        assert_eq!(words("a 'b c''d\\' e' `f``g` \"h\" i_1").unwrap(), ["A", "I_1"]);
-        assert!(words("a 'b").is_err());
+        assert_eq!(words("a 'b c''d\\' e' `f``g` \"h\" i_1", Product::MariaDb).unwrap(), ["A", "I_1"]);
+        assert!(words("a 'b", Product::MariaDb).is_err());
+        assert_eq!(words("a /*!80023 INVISIBLE */", Product::MySql).unwrap(), ["A", "80023", "INVISIBLE"]);
+        assert!(words("a /* ' */ b", Product::MySql).is_err());
     }
 }

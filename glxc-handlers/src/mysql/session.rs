@@ -6,6 +6,7 @@ use std::time::Instant;
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder, Value};
 
+use super::product::Product;
 use super::settings::Target;
 use super::sql::{ident, literal};
 use crate::{Cx, Error, Result, engine};
@@ -25,34 +26,11 @@ const NAMES: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci";
 /// The modes of every session, but for STRICT_ALL_TABLES: dates that older servers took are kept, and so is the number 0.
 const LOOSE: &str = "ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";
 
-/// What every session sets, whatever the server says. The text form of values and definitions depends on most of it, and
-/// so does what a statement means.
-const SETTINGS: &[(&str, &str)] = &[
-    ("old_mode", "'UTF8_IS_UTF8MB3'"),
-    ("time_zone", "'+00:00'"),
-    // What columns hold is sent as it is: a conversion would make `?` of what does not fit.
-    ("character_set_results", "NULL"),
-    ("sql_quote_show_create", "1"),
-    ("explicit_defaults_for_timestamp", "1"),
-    ("foreign_key_checks", "1"),
-    ("unique_checks", "1"),
-    ("check_constraint_checks", "1"),
-    ("autocommit", "1"),
-    ("completion_type", "'NO_CHAIN'"),
-    ("tx_isolation", "'REPEATABLE-READ'"),
-    ("tx_read_only", "0"),
-    ("sql_auto_is_null", "0"),
-    ("sql_safe_updates", "0"),
-    ("sql_select_limit", "DEFAULT"),
-    ("sql_notes", "1"),
-    ("sql_warnings", "0"),
-    ("max_error_count", "65535"),
-    ("max_statement_time", "0"),
-    ("default_storage_engine", "InnoDB"),
-    ("net_read_timeout", "3600"),
-    ("net_write_timeout", "3600"),
-    ("wait_timeout", "86400"),
-];
+/// The code of the warning that something of a statement will be gone some day.
+const DEPRECATED: u16 = 1287;
+
+/// The code of the error that a statement can not be prepared.
+const NOT_PREPARED: u16 = 1295;
 
 /// A failed statement, as a function for `map_err`.
 pub(super) fn failed(context: impl Into<String>) -> impl FnOnce(mysql::Error) -> Error {
@@ -101,6 +79,8 @@ pub(super) struct Session {
     conn: Conn,
     /// It was left amid a result, and can not be used any more.
     broken: bool,
+    /// Whose server it is.
+    pub product: Product,
     /// The longest statement that the server takes, in bytes.
     pub longest: usize,
     /// How many variables hold large values.
@@ -125,7 +105,7 @@ impl Session {
             .stmt_cache_size(0)
             .max_allowed_packet(Some(LONGEST_PACKET));
         let conn = Conn::new(options).map_err(failed(format!("connect to {}", target.socket.display())))?;
-        Session { conn, broken: false, longest: 0, held: 0 }.pinned()
+        Session { conn, broken: false, product: Product::default(), longest: 0, held: 0 }.pinned()
     }
 
     /// Connects to the state's own database.
@@ -147,27 +127,25 @@ impl Session {
     }
 
     fn pinned(mut self) -> Result<Self> {
-        let settings = SETTINGS.iter().map(|(name, value)| format!("SESSION {name} = {value}"));
+        self.run("set up the session", NAMES)?;
+        self.product = Product::of(&self.value("ask for the version", "SELECT VERSION()")?)?;
+        self.require_rights()?;
+        let settings = self.product.settings().map(|(name, value)| format!("SESSION {name} = {value}"));
         let waits = ["lock_wait_timeout", "innodb_lock_wait_timeout"];
-        let waits = waits.map(|name| format!("SESSION {name} = LEAST({LOCK_TIMEOUT}, @@{name})"));
+        let waits = waits.map(|name| format!("SESSION {name} = CAST(LEAST({LOCK_TIMEOUT}, @@{name}) AS UNSIGNED)"));
         // Strict, so that nothing is coerced.
         let mode = [format!("SESSION sql_mode = '{LOOSE},STRICT_ALL_TABLES'")];
         let all = settings.chain(waits).chain(mode).collect::<Vec<_>>().join(", ");
-        self.run("set up the session", NAMES)?;
-        let version = self.value("ask for the version", "SELECT VERSION()")?;
-        require_version(&version)?;
         self.run("set up the session", &format!("SET {all}"))?;
         let longest = self.value("ask for the longest statement", "SELECT @@max_allowed_packet")?;
         self.longest = longest.parse().map_err(Error::engine("read the longest statement"))?;
-        self.require_rights()?;
         Ok(self)
     }
 
     /// Who may not see everything would export less without knowing it.
     fn require_rights(&mut self) -> Result<()> {
         let grants = self.texts("ask for the rights of the session", "SHOW GRANTS")?;
-        let all = |grant: &Vec<String>| grant[0].starts_with("GRANT ALL PRIVILEGES ON *.* ");
-        if grants.iter().any(all) {
+        if self.product.has_all_rights(&grants.concat()) {
             return Ok(());
         }
         Err(Error::option("user", "has not ALL PRIVILEGES ON *.*, so it does not see everything that there is"))
@@ -182,12 +160,12 @@ impl Session {
     /// Runs a statement that writes rows.
     ///
     /// # Errors
-    /// Also where it had a warning: a value was rounded or cut.
+    /// Also where it had a warning: a value was rounded or cut. (That a name of the statement is an old one says nothing of it.)
     pub fn write(&mut self, context: &str, sql: &str) -> Result<()> {
         self.run(context, sql)?;
         match self.conn.warnings() {
             0 => Ok(()),
-            _ => Err(self.warning(context)),
+            _ => self.refuse_warnings(context, &[DEPRECATED]),
         }
     }
 
@@ -202,7 +180,8 @@ impl Session {
         self.run(context, &format!("SET SESSION sql_mode = '{LOOSE},STRICT_ALL_TABLES'"))?;
         written?;
         let expected = |Warning { code, message }: &Warning| {
-            *code == 1265 && columns.iter().any(|column| message.contains(&format!("column '{column}'")))
+            *code == DEPRECATED
+                || *code == 1265 && columns.iter().any(|column| message.contains(&format!("column '{column}'")))
         };
         match warnings?.into_iter().find(|warning| !expected(warning)) {
             None => Ok(()),
@@ -242,13 +221,19 @@ impl Session {
             let all = settings.iter().map(set).collect::<Vec<_>>().join(", ");
             self.run("set up the session", &format!("SET {all}"))?;
         }
-        // The protocol takes several statements in one message, but prepares one alone: the text is a stranger's.
+        // The protocol takes several statements in one message, but prepares one alone: the text is a stranger's. MySQL does not
+        // prepare all kinds, and says so of one whole statement only.
         self.check(context)?;
-        let created = self.conn.prep(sql).and_then(|statement| self.conn.exec_drop(statement, ()));
+        let created = match self.conn.prep(sql) {
+            Ok(statement) => self.conn.exec_drop(statement, ()),
+            Err(mysql::Error::MySqlError(error)) if error.code == NOT_PREPARED => self.conn.query_drop(sql),
+            Err(error) => Err(error),
+        };
         let created = created.map_err(failed(context));
         let mode = format!("SET SESSION sql_mode = '{LOOSE},STRICT_ALL_TABLES'");
         self.run("set up the session", NAMES)?;
-        self.run("set up the session", &format!("{mode}, SESSION character_set_results = NULL"))?;
+        let others = "SESSION character_set_results = NULL, SESSION time_zone = '+00:00'";
+        self.run("set up the session", &format!("{mode}, {others}"))?;
         created
     }
 
@@ -282,15 +267,16 @@ impl Session {
         drop(result);
         match self.conn.warnings() {
             0 => Ok(()),
-            _ => self.refuse_cut(context),
+            // A function gave NULL since its value was too long, or a list lacks what somebody alters right now. (That text can
+            // not be converted is seen by its bytes, and that a function has the name of one of the server's says nothing.)
+            // The account of a definer may be gone: its text is whole.
+            _ => self.refuse_warnings(context, &[DEPRECATED, 1300, 1366, 1449, 1585, 1977]),
         }
     }
 
-    /// Fails where a function gave NULL since its value was too long, or a list lacks what somebody alters right now. (That text
-    /// can not be converted is seen by its bytes, and that a function has the name of one of the server's says nothing.)
-    fn refuse_cut(&mut self, context: &str) -> Result<()> {
-        let unknown = |warning: &Warning| ![1300, 1366, 1585, 1977].contains(&warning.code);
-        match self.warnings(context)?.into_iter().find(unknown) {
+    /// Fails where the statement before warned of anything else than what is known.
+    fn refuse_warnings(&mut self, context: &str, known: &[u16]) -> Result<()> {
+        match self.warnings(context)?.into_iter().find(|warning| !known.contains(&warning.code)) {
             None => Ok(()),
             Some(warning) => Err(Error::Engine { context: context.into(), source: warning.into() }),
         }
@@ -300,18 +286,6 @@ impl Session {
     fn warnings(&mut self, context: &str) -> Result<Vec<Warning>> {
         let rows: Vec<(String, u16, String)> = self.conn.query("SHOW WARNINGS").map_err(failed(context))?;
         Ok(rows.into_iter().map(|(_, code, message)| Warning { code, message }).collect())
-    }
-
-    /// The first warning of the statement before, as an error.
-    fn warning(&mut self, context: &str) -> Error {
-        match self.warnings(context) {
-            Ok(warnings) => {
-                let unknown = || Warning { code: 0, message: "a warning".into() };
-                let warning = warnings.into_iter().next().unwrap_or_else(unknown);
-                Error::Engine { context: context.into(), source: warning.into() }
-            }
-            Err(error) => error,
-        }
     }
 
     /// The rows of a query over names and the like; NULL is the empty text.
@@ -366,19 +340,9 @@ fn password(target: &Target) -> Result<Option<String>> {
     Ok(Some(password.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-/// Refuses another product, and a server whose RENAME TABLE does not survive a crash as a whole.
-fn require_version(version: &str) -> Result<()> {
-    let mut numbers = version.split(['.', '-']).map(|part| part.parse::<u32>().ok());
-    let number = (numbers.next().flatten(), numbers.next().flatten());
-    match version.contains("MariaDB") && number >= (Some(10), Some(6)) {
-        true => Ok(()),
-        false => Err(Error::Unsupported { what: format!("the server {version}; only MariaDB from 10.6 on is") }),
-    }
-}
-
 /// Waits until the server answers, until the deadline.
 pub(super) fn wait(target: &Target, cx: &Cx<'_>) -> Result<()> {
-    engine::wait("MariaDB", || Session::connect(target).map(drop), is_starting, cx)
+    engine::wait("the database server", || Session::connect(target).map(drop), is_starting, cx)
 }
 
 /// Whether a failed connection may succeed a little later: no answer at all, or too many connections.
@@ -393,23 +357,8 @@ fn is_starting(error: &Error) -> bool {
 pub(super) fn as_timeout(error: Error, start: Instant) -> Error {
     match (&error, code(&error)) {
         (Error::Engine { context, .. }, Some(1205 | 1213)) => {
-            Error::Timeout { what: format!("MariaDB, asked to {context},"), after: start.elapsed() }
+            Error::Timeout { what: format!("the database server, asked to {context},"), after: start.elapsed() }
         }
         _ => error,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_known_is_taken() {
-        for version in ["10.11.19-MariaDB-0+deb12u1", "11.8.6-MariaDB", "10.6.1-MariaDB-log"] {
-            assert!(require_version(version).is_ok(), "{version}");
-        }
-        for version in ["8.4.0", "10.5.9-MariaDB", "MariaDB", ""] {
-            assert!(require_version(version).is_err(), "{version}");
-        }
     }
 }

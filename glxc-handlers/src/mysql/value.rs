@@ -2,13 +2,13 @@
 //!
 //! A value stands in a file in the text form of `LOAD DATA`, as the server prints it, with three exceptions, where what it
 //! prints is less than what it holds. FLOAT and DOUBLE stand with all their digits, BIT as a number; and bytes that are no
-//! text (BINARY, BLOB, GEOMETRY) stand in hexadecimal. Text whose bytes do not fit its character set, so that a conversion
+//! text (BINARY, BLOB, GEOMETRY, VECTOR) stand in hexadecimal. Text whose bytes do not fit its character set, so that a conversion
 //! would lose them, stands as `\x` and the bytes in hexadecimal; `\x` alone is the value of an ENUM that is none of its labels.
 
 use super::session::Row;
 use super::sql::ident;
-use crate::engine;
 use crate::rows::Comparator;
+use crate::{Error, Result, engine};
 
 /// How the values of a column are read and written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,28 @@ pub(super) enum Kind {
     Bytes,
     /// Text in a character set; of an ENUM, whose value may be none of its labels.
     Text { charset: String, label: bool },
+    /// JSON of MySQL: the text of a parsed value. (That of MariaDB is text.)
+    Json,
+}
+
+/// The types of JSON values that their text tells. Others of MySQL (dates, DECIMAL, BLOB) become another one by way of text.
+const JSON_TYPES: &str = "'NULL', 'BOOLEAN', 'INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'STRING', 'ARRAY', 'OBJECT'";
+
+/// Whether a JSON value of MySQL has a part of a type that its text does not tell.
+fn is_opaque(column: &str) -> String {
+    let part = |path: &str| {
+        format!(
+            "EXISTS (SELECT 1 FROM JSON_TABLE({column}, '{path}' COLUMNS (part JSON PATH '$')) parts \
+             WHERE JSON_TYPE(part) NOT IN ({JSON_TYPES}))"
+        )
+    };
+    let whole = format!("IFNULL(JSON_TYPE({column}) NOT IN ({JSON_TYPES}), FALSE)");
+    format!("({whole} OR {} OR {})", part("$**.*"), part("$**[*]"))
+}
+
+/// An expression as its bytes.
+fn binary(expression: &str) -> String {
+    format!("CAST({expression} AS BINARY)")
 }
 
 /// A column of a table.
@@ -48,7 +70,8 @@ pub(super) fn kind(data_type: &str, charset: &str) -> Option<Kind> {
         "date" | "datetime" | "timestamp" | "time" | "uuid" | "inet4" | "inet6" => Kind::Plain,
         "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => Kind::Bytes,
         "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
-        | "geometrycollection" => Kind::Bytes,
+        | "geometrycollection" | "geomcollection" | "vector" => Kind::Bytes,
+        "json" => Kind::Json,
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set"
             if !charset.is_empty() =>
         {
@@ -85,6 +108,7 @@ impl Column {
             Kind::Number | Kind::Plain | Kind::Bytes => vec![column],
             Kind::Float => vec![format!("{column} + 0e0")],
             Kind::Bit => vec![format!("{column} + 0")],
+            Kind::Json => vec![is_opaque(&column), column],
             Kind::Text { charset, label } => {
                 let mut all = Vec::new();
                 if *label {
@@ -92,7 +116,11 @@ impl Column {
                 }
                 if !UNICODE.contains(&charset.as_str()) {
                     let text = format!("CONVERT({column} USING utf8mb4)");
-                    all.push(format!("BINARY CONVERT({text} USING {charset}) <=> BINARY {column}"));
+                    all.push(format!(
+                        "{} <=> {}",
+                        binary(&format!("CONVERT({text} USING {charset})")),
+                        binary(&column)
+                    ));
                     all.push(text);
                 }
                 all.push(column);
@@ -101,8 +129,8 @@ impl Column {
         }
     }
 
-    /// Appends a value to a line, from what was selected.
-    pub fn push(&self, values: &mut impl Iterator<Item = Option<Vec<u8>>>, line: &mut Vec<u8>) {
+    /// Appends a value to a line, from what was selected. `None` where its text would not be all of it.
+    pub fn push(&self, values: &mut impl Iterator<Item = Option<Vec<u8>>>, line: &mut Vec<u8>) -> Option<()> {
         let mut next = || values.next().flatten();
         match &self.kind {
             Kind::Number | Kind::Float | Kind::Bit | Kind::Plain => push_text(next().as_deref(), line),
@@ -110,6 +138,10 @@ impl Column {
                 None => push_text(None, line),
                 Some(bytes) => push_hex(&bytes, line),
             },
+            Kind::Json => {
+                (next().as_deref() == Some(b"0")).then_some(())?;
+                push_text(next().as_deref(), line);
+            }
             Kind::Text { charset, label } => {
                 let is_none_of_the_labels = *label && next().as_deref() == Some(b"0");
                 let unicode = UNICODE.contains(&charset.as_str());
@@ -129,6 +161,7 @@ impl Column {
                 }
             }
         }
+        Some(())
     }
 
     /// A value of a file in SQL. `None` where the server would not take it as exactly that value.
@@ -157,7 +190,7 @@ impl Column {
                 push(&[mantissa, "e", exponent]);
             }
             Kind::Bit if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => push(&[text]),
-            Kind::Plain => return push_quoted(text, sql),
+            Kind::Plain | Kind::Json => return push_quoted(text, sql),
             Kind::Bytes if is_hex(text) => push(&["x'", text, "'"]),
             Kind::Text { charset, label } => match text.strip_prefix("\\x") {
                 None => return push_quoted(text, sql),
@@ -181,6 +214,7 @@ impl Column {
         let text = std::str::from_utf8(field).ok()?;
         match &self.kind {
             Kind::Bytes => is_hex(text).then_some(Large { rest: text, piece, hex: true, charset: None }),
+            Kind::Json => is_escaped(text).then_some(Large { rest: text, piece, hex: false, charset: None }),
             Kind::Text { charset, .. } => match text.strip_prefix("\\x") {
                 None => is_escaped(text).then_some(Large { rest: text, piece, hex: false, charset: None }),
                 Some(rest) => {
@@ -195,17 +229,22 @@ impl Column {
     /// The condition that it has exactly the value of a file: what stands before that, and behind.
     pub fn is(&self, field: &[u8]) -> (String, String) {
         let column = ident(&self.name);
+        let behind = |behind: &str| String::from(behind);
         match &self.kind {
-            Kind::Number | Kind::Plain => (format!("{column} <=> "), String::new()),
-            Kind::Float => (format!("{column} + 0e0 <=> "), String::new()),
-            Kind::Bit => (format!("{column} + 0 <=> "), String::new()),
-            Kind::Bytes => (format!("BINARY {column} <=> "), String::new()),
-            Kind::Text { .. } if self.is_no_label(field) => (format!("{column} + 0 <=> "), String::new()),
+            Kind::Number | Kind::Plain => (format!("{column} <=> "), behind("")),
+            Kind::Float => (format!("{column} + 0e0 <=> "), behind("")),
+            Kind::Bit => (format!("{column} + 0 <=> "), behind("")),
+            Kind::Bytes => (format!("{} <=> ", binary(&column)), behind("")),
+            Kind::Text { .. } if self.is_no_label(field) => (format!("{column} + 0 <=> "), behind("")),
             Kind::Text { .. } if field.starts_with(b"\\x") || field == b"\\N" => {
-                (format!("BINARY {column} <=> BINARY "), String::new())
+                (format!("{} <=> CAST(", binary(&column)), behind(" AS BINARY)"))
             }
             Kind::Text { charset, .. } => {
-                (format!("BINARY {column} <=> BINARY CONVERT("), format!(" USING {charset})"))
+                (format!("{} <=> CAST(CONVERT(", binary(&column)), format!(" USING {charset}) AS BINARY)"))
+            }
+            Kind::Json => {
+                let text = binary(&format!("CONVERT({column} USING utf8mb4)"));
+                (format!("NOT {} AND {text} <=> CAST(", is_opaque(&column)), behind(" AS BINARY)"))
             }
         }
     }
@@ -257,16 +296,24 @@ impl Iterator for Large<'_> {
 }
 
 /// The line of a row, from what was selected of its columns.
-pub(super) fn line(columns: &[&Column], row: Row) -> Vec<u8> {
+pub(super) fn line(columns: &[&Column], row: Row) -> Result<Vec<u8>> {
     let mut line = Vec::with_capacity(row.iter().flatten().map(Vec::len).sum::<usize>() + columns.len());
     let mut values = row.into_iter();
     for (at, column) in columns.iter().enumerate() {
         if at > 0 {
             line.push(b'\t');
         }
-        column.push(&mut values, &mut line);
+        column.push(&mut values, &mut line).ok_or_else(|| {
+            let before: String = String::from_utf8_lossy(&line).chars().take(60).collect();
+            let (name, before) = (column.name.escape_debug(), before.escape_debug());
+            let what = format!(
+                "the JSON value of the column {name} in the row `{before}...`: a part of it is of a type that its text does not \
+                 tell (a date or a DECIMAL, say)"
+            );
+            Error::Unsupported { what }
+        })?;
     }
-    line
+    Ok(line)
 }
 
 /// Whether bytes of a column are text in its character set, and come back as such.
@@ -367,7 +414,7 @@ mod tests {
 
     fn field(column: &Column, values: &[Option<&[u8]>]) -> String {
         let mut line = Vec::new();
-        column.push(&mut values.iter().map(|value| value.map(<[u8]>::to_vec)), &mut line);
+        column.push(&mut values.iter().map(|value| value.map(<[u8]>::to_vec)), &mut line).unwrap();
         String::from_utf8(line).unwrap()
     }
 

@@ -1,4 +1,4 @@
-//! What the tests of the MariaDB handler share.
+//! What the tests of the handler share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,6 +8,7 @@ use glxc_handlers::{
 };
 use mysql::prelude::Queryable;
 
+pub use crate::common::mysql::Product;
 use crate::common::mysql::{Server, shared};
 pub use crate::common::states::*;
 
@@ -75,10 +76,20 @@ impl Subject {
         self.server.connect().query_drop(format!("DROP DATABASE IF EXISTS {}", self.database)).unwrap();
     }
 
-    /// Runs statements, a line each.
+    /// Of what differs between the products, that of the one that the tests run.
+    pub fn pick<T>(&self, mariadb: T, mysql: T) -> T {
+        match self.server.product() {
+            Product::MariaDb => mariadb,
+            Product::MySql => mysql,
+        }
+    }
+
+    /// Runs statements, a line each. What is of one product only is left out on the other: it begins with `/* MariaDB */` or
+    /// `/* MySQL */`.
     pub fn run(&self, sql: &str) {
         let mut conn = self.connect();
-        for statement in sql.split(";\n") {
+        let other = self.pick("/* MySQL */", "/* MariaDB */");
+        for statement in sql.split(";\n").filter(|statement| !statement.starts_with(other)) {
             conn.query_drop(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
         }
     }

@@ -3,7 +3,7 @@
 use glxc_handlers::{Change, Cx, Decision, Error, MemoryTree, Recorded, Recovered, Tree, differences};
 use mysql::prelude::Queryable;
 
-use crate::harness::{Subject, added, assert_same, chain, edited, path, text, with_cx};
+use crate::harness::{Product, Subject, added, assert_same, chain, edited, path, text, with_cx};
 
 const SHOP: &str = include_str!("shop.sql");
 
@@ -37,6 +37,116 @@ fn a_whole_database_comes_back() {
     assert_eq!(copy.ask("SELECT name FROM customers WHERE id = 2"), "Grace");
 }
 
+#[test]
+fn the_files_of_the_other_product_are_refused() {
+    let Some((subject, tree)) = shop("others") else { return };
+    let database = "schema/database.sql";
+    let (marked, plain) = ("-- server: MySQL\nCREATE DATABASE ", "CREATE DATABASE ");
+    let other = edited(&tree, database, subject.pick(plain, marked), subject.pick(marked, plain));
+    let words = subject.pick(
+        "schema/database.sql:1: the files are of MySQL, and the server is MariaDB",
+        "schema/database.sql:1: the files are of MariaDB, and the server is MySQL",
+    );
+    let rows = added(&other, "data/customers/rows.tsv", "3\tedsger\t\\N\n");
+    for error in [
+        subject.beside("others_copy").declined(None, &other),
+        subject.declined(Some(&tree), &other),
+        subject.declined(Some(&other), &rows),
+    ] {
+        assert!(error.to_string().starts_with(words), "{error}");
+    }
+}
+
+#[test]
+fn a_body_has_what_comments_and_quotes_it_likes() {
+    let body = "CREATE PROCEDURE p() BEGIN -- don't\n  /* it's; */ select 'a;', \"b\", `c``;` from (select 1 as `c``;`) x; # 'n\nEND";
+    let Some(subject) = Subject::of("bodies", body) else { return };
+    subject.run("CREATE TABLE t (a int);\nCREATE TRIGGER b BEFORE INSERT ON t FOR EACH ROW SET @glxc = '😀?''é'");
+    let tree = subject.export();
+    let copy = subject.beside("bodies_copy");
+    copy.must_push(None, &tree);
+    assert_same(&copy.export(), &tree);
+    copy.run("INSERT INTO t VALUES (1)");
+    assert!(text(&tree, "schema/triggers/b.sql").ends_with("FOR EACH ROW SET @glxc = '😀?''é';\n"));
+}
+
+#[test]
+fn a_definer_may_be_gone() {
+    let sql = "CREATE TABLE t (a int);\nCREATE DEFINER = gone@localhost VIEW v (x, y) AS SELECT a, 'é' FROM t;\n\
+               CREATE TABLE definer (a int);\nCREATE VIEW own AS SELECT a FROM definer;\n\
+               CREATE DEFINER = gone@localhost FUNCTION f() RETURNS int DETERMINISTIC RETURN 1;\n\
+               CREATE DEFINER = gone@localhost TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1;\n\
+               CREATE DEFINER = gone@localhost EVENT e ON SCHEDULE EVERY 1 DAY DO DO 1";
+    let Some(subject) = Subject::of("definer", sql) else { return };
+    if subject.server.product() == Product::MariaDb {
+        let error = subject.try_export().unwrap_err().to_string();
+        assert!(error.starts_with("not supported: view v: its text names its database"), "{error}");
+        subject.run("DROP VIEW v");
+    }
+    let tree = subject.export();
+    let copy = subject.beside("definer_copy");
+    copy.must_push(None, &tree);
+    assert_same(&copy.export(), &tree);
+    let next = edited(&tree, "schema/functions/f.sql", "RETURN 1", "RETURN 2");
+    copy.must_push(Some(&tree), &next);
+    assert_same(&copy.export(), &next);
+}
+
+#[test]
+fn an_event_keeps_its_hours_and_what_it_depends_on() {
+    let Some((_, tree)) = shop("hours") else { return };
+    let nightly = text(&tree, "schema/events/+nightly%20%2f.sql");
+    assert!(
+        nightly.starts_with("-- sql_mode: ANSI_QUOTES\n-- time_zone: +05:00\n-- character_set_client: "),
+        "{nightly}"
+    );
+    assert!(nightly.contains(" STARTS '2001-02-03 04:05:06' ENDS '2037-01-01 00:00:00' "), "{nightly}");
+    assert!(
+        nightly.ends_with("DO DELETE FROM orders WHERE \"total\" < 0 AND note = ' ON COMPLETION 😀';\n"),
+        "{nightly}"
+    );
+}
+
+#[test]
+fn an_event_does_nothing_before_its_database_is_live() {
+    let Some(subject) = Subject::alone("events") else { return };
+    subject.create();
+    subject.run("SET GLOBAL event_scheduler = 1;\nCREATE TABLE ticks (place varchar(64));\nCREATE TABLE t (a int)");
+    subject.run("CREATE EVENT tick ON SCHEDULE EVERY 1 SECOND DISABLE DO INSERT INTO events.ticks VALUES (DATABASE())");
+    let tree = edited(&subject.export(), "schema/events/tick.sql", " DISABLE DO ", " ENABLE DO ");
+    let copy = subject.beside("events_copy");
+    let ticks = || subject.ask("SELECT DISTINCT place FROM ticks");
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(2500));
+    copy.push_to(None, &tree, true, || {
+        pause();
+        assert_eq!(ticks(), "", "it acted before the decision");
+    })
+    .unwrap();
+    pause();
+    assert_eq!(ticks(), "events_copy");
+    assert_eq!(text(&copy.export(), "schema/events/tick.sql"), text(&tree, "schema/events/tick.sql"));
+    // And none that was removed acts on.
+    copy.must_push(Some(&copy.export()), &copy.export().without(&path("schema/events/tick.sql")));
+    subject.run("DELETE FROM ticks");
+    pause();
+    assert_eq!(ticks(), "");
+}
+
+#[test]
+fn an_event_whose_time_is_over_is_no_error() {
+    let Some((subject, tree)) = shop("overdue") else { return };
+    let once = "schema/events/once.sql";
+    let next = edited(&tree, once, " AT '2037-12-31 23:00:00' ", " AT '2001-01-01 00:00:00' ");
+    let copy = subject.beside("overdue_copy");
+    let notes = copy.must_push(None, &next).notes;
+    assert_eq!(notes, ["event once: its time is over, so the server does not keep it"]);
+    assert_same(&copy.export(), &next.without(&path(once)));
+    // One that is preserved is kept, and disabled.
+    let next = edited(&next, once, " ON COMPLETION NOT PRESERVE ", " ON COMPLETION PRESERVE ");
+    copy.must_push(None, &next);
+    assert_same(&copy.export(), &edited(&next, once, " ENABLE DO ", " DISABLE DO "));
+}
+
 fn mysql_error(subject: &Subject, sql: &str) -> String {
     subject.connect().query_drop(sql).unwrap_err().to_string()
 }
@@ -48,8 +158,11 @@ fn a_changed_definition_goes_live_where_live_is_what_base_has() {
     let next = edited(
         &base,
         table,
-        "`name` varchar(40) NOT NULL,",
-        "`name` varchar(40) NOT NULL,\n  `town` varchar(9) DEFAULT NULL,",
+        "NOT NULL,\n  `boss`",
+        subject.pick(
+            "NOT NULL,\n  `town` varchar(9) DEFAULT NULL,\n  `boss`",
+            "NOT NULL,\n  `town` varchar(9) COLLATE utf8mb4_general_ci DEFAULT NULL,\n  `boss`",
+        ),
     );
     let rows = "data/customers/rows.tsv";
     let next = edited(&next, rows, "\tid\tname\t", "\tid\tname\ttown\t");
@@ -97,7 +210,10 @@ fn what_can_not_be_loaded_changes_nothing_and_is_named() {
             "data/customers/rows.tsv:2: Column 'name' cannot be null",
         ),
         (added(&tree, "data/customers/rows.tsv", "9\tada\t\\N\n"), "data/customers/rows.tsv"),
-        (edited(&tree, "schema/tables/orders.sql", "`id` int(11)", "`id` integer"), "schema/tables/orders.sql"),
+        (
+            edited(&tree, "schema/tables/orders.sql", subject.pick("`id` int(11)", "`id` int "), "`id` integer "),
+            "schema/tables/orders.sql",
+        ),
         (
             edited(&tree, "schema/views/of_ada.sql", "`orders`.`id` AS `id`", "`orders`.`idd` AS `id`"),
             "schema/views/of_ada.sql",
@@ -109,6 +225,15 @@ fn what_can_not_be_loaded_changes_nothing_and_is_named() {
         (
             edited(&tree, "schema/procedures/clean.sql", "delete from", "delete; drop database refused; delete from"),
             "schema/procedures/clean.sql",
+        ),
+        // One whole statement, and another behind it.
+        (
+            edited(&tree, "schema/procedures/clean.sql", "END;\n", "END; drop database refused;\n"),
+            "schema/procedures/clean.sql",
+        ),
+        (
+            edited(&tree, "schema/functions/taxed.sql", "x * 1.2;\n", "x * 1.2; drop database refused;\n"),
+            "schema/functions/taxed.sql",
         ),
         (tree.without(&path("schema/tables/orders.sql")), "data/orders/rows.tsv: the pushed schema has no such table"),
         (tree.without(&path(rows)), "data/orders: the rows of orders are missing"),
@@ -184,6 +309,22 @@ fn a_load_that_was_killed_is_finished_or_swept() {
         assert_same(&subject.export(), &base);
         assert!(subject.leftovers().is_empty());
     }
+    // Rows of a table with triggers come the same way.
+    let rows = edited(&base, "data/orders/rows.tsv", "\t10.50\tfirst\t", "\t11.50\tfirst\t");
+    killed(&subject, Some(&base), &rows, |change, cx| {
+        let recovered = subject.handler.recover(change, None, Decision::Ask, cx).unwrap();
+        assert_eq!(recovered, Recovered::Aborted);
+    });
+    assert_same(&subject.export(), &base);
+    killed(&subject, Some(&base), &rows, |change, cx| {
+        mark_and_release(&subject, change);
+        subject.run("SET foreign_key_checks = 0;\nDROP TABLE orders");
+        let recovered = subject.handler.recover(change, None, Decision::Ask, cx).unwrap();
+        assert!(matches!(recovered, Recovered::Committed(_)));
+        subject.handler.clear(change.op, cx).unwrap();
+    });
+    assert_same(&subject.export(), &rows);
+    subject.must_push(Some(&rows), &base);
     // Behind the mark too, as long as nothing was touched: the locks are gone, and what was written since stays.
     killed(&subject, Some(&base), &next, |change, cx| {
         mark_and_release(&subject, change);

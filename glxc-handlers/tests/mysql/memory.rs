@@ -10,7 +10,7 @@ use crate::common::mysql::{Server, shared};
 fn a_large_table_passes_through() {
     let Some(server) = shared() else { return };
     let sql = "CREATE TABLE t (id int PRIMARY KEY, a text);\n\
-               INSERT INTO t SELECT seq, REPEAT(MD5(seq), 64) FROM seq_1_to_60000";
+               INSERT INTO t SELECT seq, REPEAT(SHA2(seq, 256), 32) FROM {60000}";
     let peaks = peaks(server, "memory_table", sql, |line| {
         let id: u32 = line.split('\t').next()?.parse().ok()?;
         id.is_multiple_of(1000).then(|| format!("{id}\tchanged"))
@@ -24,7 +24,7 @@ fn a_large_table_passes_through() {
 fn a_large_row_passes_through() {
     let Some(server) = shared() else { return };
     let sql = "CREATE TABLE t (id int PRIMARY KEY, a longtext);\nCREATE TABLE bag (a longtext);\n\
-               INSERT INTO t SELECT seq, REPEAT(MD5(seq), IF(seq = 5, 655360, 1)) FROM seq_1_to_10;\n\
+               INSERT INTO t SELECT seq, REPEAT(SHA2(seq, 256), IF(seq = 5, 327680, 1)) FROM {10};\n\
                INSERT INTO bag SELECT a FROM t";
     let peaks = peaks(server, "memory_row", sql, |line| {
         (line.len() as u64 > MIB).then(|| format!("{}x", &line[..line.len() - 1]))
@@ -41,8 +41,16 @@ fn peaks(server: &Server, name: &str, sql: &str, edit: impl Fn(&str) -> Option<S
     let mut conn = server.connect();
     let create =
         format!("CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;\nUSE {name};\n{sql}");
+    let numbers = |text: &str| match text.split_once('{') {
+        Some((before, rest)) => {
+            let (count, rest) = rest.split_once('}').unwrap();
+            let zeros = "0,".repeat(count.parse::<usize>().unwrap() - 1);
+            format!("{before}JSON_TABLE('[{zeros}0]', '$[*]' COLUMNS (seq FOR ORDINALITY)) numbers{rest}")
+        }
+        None => text.to_owned(),
+    };
     for statement in create.split(";\n") {
-        conn.query_drop(statement).unwrap();
+        conn.query_drop(numbers(statement)).unwrap();
     }
     Peaks::of(&server.socket(), name, edit)
 }

@@ -10,7 +10,7 @@ const SQL: &str = "CREATE TABLE people (id int PRIMARY KEY, name varchar(20) NOT
     CREATE TABLE session (id int AUTO_INCREMENT PRIMARY KEY, data text);\n\
     CREATE TABLE cache_pages (a int) ENGINE=MyISAM;\n\
     CREATE TRIGGER kept BEFORE INSERT ON cache_pages FOR EACH ROW SET NEW.a = NEW.a + 1;\n\
-    CREATE FUNCTION one() RETURNS int RETURN 1;\n\
+    CREATE FUNCTION first_one() RETURNS int DETERMINISTIC RETURN 1;\n\
     INSERT INTO people VALUES (1, 'ada', '2002-02-02', 5), (2, 'grace', '2002-02-02', 7);\n\
     INSERT INTO session VALUES (5, 'x');\n\
     INSERT INTO cache_pages VALUES (1)";
@@ -58,15 +58,15 @@ fn what_is_left_out_keeps_its_values() {
     let wanted = "2,5x,9live,Ada 2002-02-02 00:00:00 5,edsger 2001-01-01 00:00:00 0,Grace 2002-02-02 00:00:00 7";
     assert_eq!(subject.ask(OTHERS), wanted);
     // A definition changes, and the tables that are not replaced stay.
-    let error = subject.declined(Some(&next), &edited(&next, "schema/functions/one.sql", "RETURN 1", "RETURN 2"));
+    let error = subject.declined(Some(&next), &edited(&next, "schema/functions/first_one.sql", "RETURN 1", "RETURN 2"));
     let words = "the files do not hold all of the rows of people, and replacing the table would lose them";
     assert!(error.to_string().contains(words), "{}", chain(&error));
     subject.run("ALTER TABLE people DROP COLUMN seen, DROP COLUMN hits");
     let base = subject.export();
-    let next = edited(&base, "schema/functions/one.sql", "RETURN 1", "RETURN 2");
+    let next = edited(&base, "schema/functions/first_one.sql", "RETURN 1", "RETURN 2");
     subject.must_push(Some(&base), &next);
     assert_same(&subject.export(), &next);
-    assert_eq!(subject.ask("SELECT one()"), "2");
+    assert_eq!(subject.ask("SELECT first_one()"), "2");
     subject.run("INSERT INTO cache_pages VALUES (6)");
     let kept = "SELECT CONCAT(id, data) FROM session UNION ALL SELECT a FROM cache_pages ORDER BY 1";
     assert_eq!(subject.ask(kept), "2,5x,7,9live");

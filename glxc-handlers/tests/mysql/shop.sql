@@ -8,4 +8,8 @@ CREATE PROCEDURE clean(IN days int) MODIFIES SQL DATA BEGIN delete from orders w
 CREATE VIEW of_ada AS SELECT id, total FROM orders WHERE customer = 1;
 CREATE VIEW a_look AS SELECT id, taxed(total) AS taxed FROM of_ada;
 CREATE TRIGGER `first` BEFORE INSERT ON `orders` FOR EACH ROW SET NEW.note = CONCAT(IFNULL(NEW.note, ''), ' first');
-CREATE TRIGGER `second` BEFORE INSERT ON `orders` FOR EACH ROW PRECEDES first BEGIN SET NEW.note = 'second'; SET NEW.total = NEW.total + 1; END
+CREATE TRIGGER `second` BEFORE INSERT ON `orders` FOR EACH ROW PRECEDES first BEGIN SET NEW.note = 'second'; SET NEW.total = NEW.total + 1; END;
+SET time_zone = '+05:00', sql_mode = 'ANSI_QUOTES';
+CREATE EVENT `Nightly /` ON SCHEDULE EVERY '1:30' HOUR_MINUTE STARTS '2001-02-03 04:05:06' ENDS '2037-01-01 00:00:00' ON COMPLETION PRESERVE DISABLE COMMENT 'it''s ENABLE' DO DELETE FROM orders WHERE "total" < 0 AND note = ' ON COMPLETION 😀';
+SET time_zone = '+00:00', sql_mode = '';
+CREATE EVENT once ON SCHEDULE AT '2037-12-31 23:00:00' DO BEGIN DELETE FROM orders; SET @x = '?'; END
