@@ -18,3 +18,5 @@ mod import;
 mod memory;
 #[path = "mongodb/recover.rs"]
 mod recover;
+#[path = "mongodb/rules.rs"]
+mod rules;

@@ -1,13 +1,14 @@
-//! A connection: commands to the server and its answers, as raw BSON over its unix socket.
+//! A connection: commands to the server and its answers, as raw BSON over its unix socket or a port of the loopback.
 //!
 //! Of the protocol it takes one message (OP_MSG) each way, so the client is here: the official one resolves documents that have a
 //! name twice, cannot be built without a TLS library, and keeps threads beside the program.
 
 use std::fmt;
 use std::io::{self, BufWriter, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
-use super::settings::Target;
+use super::settings::{Place, Target};
 use crate::bson::{Builder, Element, elements, field};
 use crate::{Cx, Error, Result, engine};
 
@@ -39,9 +40,24 @@ pub(super) fn code(error: &Error) -> Option<i64> {
     source.downcast_ref::<Refusal>().map(|refusal| refusal.code)
 }
 
+/// What a connection needs of its stream.
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
+fn open(place: &Place) -> io::Result<Box<dyn Stream>> {
+    match place {
+        Place::Socket(socket) => Ok(Box::new(UnixStream::connect(socket)?)),
+        Place::Port(port) => {
+            let stream = TcpStream::connect(Place::address(*port))?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream))
+        }
+    }
+}
+
 /// A connection to one database.
 pub(super) struct Session {
-    stream: UnixStream,
+    stream: Box<dyn Stream>,
     database: String,
     number: i32,
     version: i64,
@@ -55,8 +71,8 @@ impl fmt::Debug for Session {
 
 impl Session {
     pub fn connect(target: &Target) -> Result<Self> {
-        let context = format!("connect to {}", target.socket.display());
-        let stream = UnixStream::connect(&target.socket).map_err(Error::engine(context))?;
+        let context = format!("connect to {}", target.place);
+        let stream = open(&target.place).map_err(Error::engine(context))?;
         let mut session = Session { stream, database: target.database.clone(), number: 0, version: 0 };
         let hello = session.run_on("admin", "ask for the server's kind", Builder::new().int32("hello", 1))?;
         if field(&hello, "msg").and_then(|kind| kind.text()) == Some("isdbgrid") {
@@ -176,7 +192,7 @@ impl Session {
             length += 1 + size;
         }
         let header = [length as i32, self.number, 0, OP_MSG, 0].map(i32::to_le_bytes);
-        let mut output = BufWriter::with_capacity(64 << 10, &self.stream);
+        let mut output = BufWriter::with_capacity(64 << 10, &mut self.stream);
         for part in [header.as_flattened(), &[0], &body, &section].iter().chain(statements) {
             output.write_all(part)?;
         }
