@@ -48,7 +48,9 @@ on_postgresql() {
 on_postgresql 17 trixie --skip hostile:: --skip memory:: --skip pairs::
 on_postgresql 18 forky --skip hostile:: --skip memory::
 run_tests -p glxc-handlers --features mysql --test mysql
-GLXC_TEST_FERRETDB=$(ferretdb_root) run_tests -p glxc-handlers --features mongodb --test mongodb
+GLXC_TEST_FERRETDB=$(ferretdb_root)
+export GLXC_TEST_FERRETDB
+run_tests -p glxc-handlers --features mongodb --test mongodb
 run_tests -p glxc-sysconf
 run_tests -p glxc-transport
 run_tests -p glxc-lxc

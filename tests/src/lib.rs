@@ -55,6 +55,9 @@ pub struct World {
 /// The variable that names the built `glxc`.
 const PROGRAM: &str = "GLXC_TEST_PROGRAM";
 
+/// The one that names an unpacked system with the program FerretDB, which is no package.
+const FERRETDB: &str = "GLXC_TEST_FERRETDB";
+
 /// The one that names a `glxc` whose guest dies where it is told to.
 const FAILPOINTS: &str = "GLXC_TEST_FAILPOINTS";
 
@@ -149,6 +152,17 @@ impl World {
     /// Runs SQL in a MariaDB database of the container as root, and returns what it prints, without decoration.
     pub fn mariadb(&self, database: &str, sql: &str) -> Said {
         self.glxc(&["exec", &self.name, "--", "mariadb", "--batch", "--skip-column-names", "-e", sql, database])
+    }
+
+    /// Puts the program FerretDB into the profile that installs it, which would build it else.
+    ///
+    /// # Panics
+    /// Where it is not there.
+    pub fn add_ferretdb(&self) {
+        let root = std::env::var(FERRETDB).unwrap_or_else(|_| panic!("{FERRETDB} must be set (make test does)"));
+        let folder = self.folder().join("sysconf/ferretdb/tree/usr/local/bin");
+        std::fs::create_dir_all(&folder).expect("folders");
+        std::fs::copy(Path::new(&root).join("usr/local/bin/ferretdb"), folder.join("ferretdb")).expect("FerretDB");
     }
 
     /// Forgets which failpoints were hit, and arms the next ones.
