@@ -72,7 +72,7 @@ build_example_guest
 export GLXC_TEST_REDIS_GUEST=$REDIS_GUEST
 run_tests -p glxc-tests --lib
 SCALE=${GLXC_TEST_SCALE:-1}
-run_chain chain=1 destroy=1 examples=1 "faults=$SCALE" "kills=$SCALE" mariadb=1 redis=1 "writers=$SCALE" || FAILED=1
+run_chain chain=1 destroy=1 examples=1 "faults=$SCALE" "kills=$SCALE" mariadb=1 mongodb=1 redis=1 "writers=$SCALE" || FAILED=1
 
 awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
      END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$LOG" >"$LOG.sum"

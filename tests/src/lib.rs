@@ -236,6 +236,14 @@ impl World {
         UnderWay { git: git.spawn().expect("git"), container: self.name.clone() }
     }
 
+    /// The commit of `main` in the container.
+    ///
+    /// # Panics
+    /// Where the container can not be reached.
+    pub fn main_in_container(&self) -> String {
+        self.exec("git --git-dir=/var/lib/glxc/repo.git rev-parse main").accepted().trim().to_owned()
+    }
+
     /// The user's commit.
     pub fn head(&self) -> String {
         self.git(&["rev-parse", "HEAD"]).accepted().trim().to_owned()
@@ -328,6 +336,17 @@ impl Drop for World {
 pub fn scaled(count: u32) -> u32 {
     let scale = std::env::var("GLXC_TEST_SCALE").ok().and_then(|scale| scale.parse::<f64>().ok()).unwrap_or(1.0);
     ((f64::from(count) * scale) as u32).max(1)
+}
+
+/// The names of all failpoints that the programs have.
+///
+/// # Panics
+/// Where their list is not where it was.
+pub fn failpoints() -> impl Iterator<Item = &'static str> {
+    let source = include_str!("../../glxc-handlers/src/failpoint.rs");
+    let list =
+        source.split_once("POINTS: &[&str] = &[").and_then(|(_, list)| list.split_once("];")).expect("the list").0;
+    list.split('"').skip(1).step_by(2)
 }
 
 /// Kills processes, or groups by their number with a minus. One that has just ended is no failure.
