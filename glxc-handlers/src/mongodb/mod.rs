@@ -2,7 +2,7 @@
 //!
 //! An export writes the collections and views of one database, a file each, and their documents as row files, a document a line, as
 //! [`crate::bson`] has them: every document comes back to the byte. An import compares the documents that differ with what is live, and
-//! writes each under the condition that nobody else did. MongoDB 4.4 and later, without authentication.
+//! writes each under the condition that nobody else did. MongoDB 4.4 and later.
 //!
 //! ```no_run
 //! use glxc_handlers::{Options, Registry, Settings, StatePath, Value, mongodb};
@@ -24,6 +24,8 @@
 //! - `database`: its name.
 //! - `socket`: the server's unix socket (`/tmp/mongodb-27017.sock`).
 //! - `port`: the port of the loopback (`127.0.0.1`) where the server has one, instead of the socket.
+//! - `user` and `password_file`: an account of the database `admin`, which logs in by SCRAM-SHA-256, and a file with its password, beside the
+//!   server and never in the repository. Without them nobody logs in.
 //! - `collections`: for patterns of names, in which `*` stands for anything, `"schema"` (the definition only; the documents stay as they
 //!   are) or `"ignore"` (neither read nor dropped).
 //!
@@ -61,6 +63,7 @@ mod export;
 mod import;
 mod kept;
 mod layout;
+mod scram;
 mod session;
 mod settings;
 

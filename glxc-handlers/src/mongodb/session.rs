@@ -4,11 +4,14 @@
 //! name twice, cannot be built without a TLS library, and keeps threads beside the program.
 
 use std::fmt;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
-use super::settings::{Place, Target};
+use super::scram::Attempt;
+use super::settings::{Login, Place, Target};
 use crate::bson::{Builder, Element, elements, field};
 use crate::{Cx, Error, Result, engine};
 
@@ -16,6 +19,8 @@ use crate::{Cx, Error, Result, engine};
 const OP_MSG: i32 = 2013;
 /// No answer is longer: a server sends at most 48,000,000 bytes.
 const LONGEST: usize = 64 << 20;
+/// The type of bytes.
+const BINARY: u8 = 5;
 /// Documents that an answer holds at most; their bytes are bounded by the server.
 const BATCH: i32 = 256;
 /// MongoDB 4.4, and 8.0, by the version of their protocol.
@@ -85,7 +90,40 @@ impl Session {
         if field(&hello, "isWritablePrimary").and_then(|so| so.number()) != Some(1) {
             return Err(Error::Unsupported { what: "a server that is not the primary of its replica set".into() });
         }
+        if let Some(login) = &target.login {
+            session.log_in(login)?;
+        }
         Ok(session)
+    }
+
+    /// Logs in as an account of the database `admin`.
+    fn log_in(&mut self, login: &Login) -> Result<()> {
+        let context = format!("log in as {}", login.user);
+        let wrong = |what: &str| Error::Engine { context: context.clone(), source: what.into() };
+        let password = fs::read_to_string(&login.password_file).map_err(Error::io("read", &login.password_file))?;
+        let password = password.trim_end_matches(['\r', '\n']);
+        if !password.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            return Err(Error::Unsupported { what: "a password of other characters than printable ASCII".into() });
+        }
+        let mut random = [0; 18];
+        let source = Path::new("/dev/urandom");
+        File::open(source).and_then(|mut file| file.read_exact(&mut random)).map_err(Error::io("read", source))?;
+        let attempt = Attempt::new(&login.user, &random);
+        let start = Builder::new().int32("saslStart", 1).text("mechanism", "SCRAM-SHA-256");
+        let answer = self.run_on("admin", &context, payload(start, &attempt.first()))?;
+        let (proof, last) = said(&answer)
+            .and_then(|said| attempt.proof(password, said))
+            .ok_or_else(|| wrong("an answer that is not of SCRAM-SHA-256"))?;
+        let number = field(&answer, "conversationId").and_then(|id| id.number()).unwrap_or_default();
+        let go_on = || Builder::new().int32("saslContinue", 1).int32("conversationId", number as i32);
+        let answer = self.run_on("admin", &context, payload(go_on(), &proof))?;
+        if said(&answer) != Some(last.as_str()) {
+            return Err(wrong("the server does not know the password"));
+        }
+        match field(&answer, "done").and_then(|done| done.number()) {
+            Some(1) => Ok(()),
+            _ => self.run_on("admin", &context, payload(go_on(), "")).map(drop),
+        }
     }
 
     /// Runs a command.
@@ -210,6 +248,18 @@ impl Session {
         self.stream.read_exact(&mut answer)?;
         Ok(answer)
     }
+}
+
+/// A step of a login.
+fn payload(command: Builder, text: &str) -> Builder {
+    let length = text.len() as i32;
+    command.value("payload", BINARY, &[&length.to_le_bytes()[..], &[0], text.as_bytes()].concat())
+}
+
+/// What the server says in a step of a login.
+fn said(answer: &[u8]) -> Option<&str> {
+    let payload = field(answer, "payload").filter(|payload| payload.kind == BINARY)?;
+    std::str::from_utf8(payload.value.get(5..)?).ok()
 }
 
 /// The documents of an array.

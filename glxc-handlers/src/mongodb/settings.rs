@@ -42,11 +42,20 @@ impl fmt::Display for Place {
     }
 }
 
+/// An account of the database `admin`, and the file with its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Login {
+    pub user: String,
+    pub password_file: PathBuf,
+}
+
 /// Which server and database, and what of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub place: Place,
     pub database: String,
+    /// Who logs in, and the file with the password; else nobody does.
+    pub login: Option<Login>,
     pub rules: Rules,
 }
 
@@ -56,6 +65,7 @@ impl Target {
         let mut reader = settings.options.reader();
         let database = reader.text("database")?.ok_or_else(|| Error::option("database", "is missing"))?;
         let place = place(reader.text("socket")?, reader.integer("port")?)?;
+        let login = login(reader.text("user")?, reader.text("password_file")?)?;
         reader.table("collections")?;
         let rules = Rules::of_collections(&settings.options)?;
         reader.finish()?;
@@ -66,7 +76,20 @@ impl Target {
         if SYSTEM.contains(&database.to_lowercase().as_str()) {
             return Err(Error::option("database", "is one of the server's own"));
         }
-        Ok(Target { place, database: database.into(), rules })
+        Ok(Target { place, database: database.into(), login, rules })
+    }
+}
+
+fn login(user: Option<&str>, password_file: Option<&str>) -> Result<Option<Login>> {
+    match (user, password_file) {
+        (None, None) => Ok(None),
+        (Some(""), _) => Err(Error::option("user", "must be a name")),
+        (Some(user), Some(file)) if file.starts_with('/') => {
+            Ok(Some(Login { user: user.into(), password_file: file.into() }))
+        }
+        (Some(_), Some(_)) => Err(Error::option("password_file", "must be the absolute path of a file")),
+        (Some(_), None) => Err(Error::option("user", "needs `password_file` too")),
+        (None, Some(_)) => Err(Error::option("password_file", "needs `user` too")),
     }
 }
 
@@ -113,6 +136,12 @@ mod tests {
         }
         let both = shop().with("port", Value::Integer(27017)).with("socket", text("/run/a"));
         assert!(message(both).contains("one of both is enough"));
+        let login = |user, file| shop().with("user", text(user)).with("password_file", text(file));
+        assert_eq!(target(login("ada", "/root/p")).unwrap().login.unwrap().user, "ada");
+        assert!(message(login("", "/root/p")).starts_with("`user`: must be a name"));
+        assert!(message(login("ada", "p")).contains("absolute path"));
+        assert!(message(shop().with("user", text("ada"))).contains("needs `password_file`"));
+        assert!(message(shop().with("password_file", text("/root/p"))).contains("needs `user`"));
         let rules = |rule| shop().with("collections", Value::Table(Options::new().with("log", rule)));
         target(rules(text("ignore"))).unwrap();
         let fields = Value::Table(Options::new().with("ignore", Value::List(vec![text("seen")])));

@@ -10,7 +10,7 @@ use crate::common::battery::Builder;
 use crate::common::mongodb::fields;
 use crate::harness::{chain, path, text, with_cx};
 
-const HELLO: &str = r#"{"isWritablePrimary":true,"maxWireVersion":21,"ok":1.0}"#;
+pub const HELLO: &str = r#"{"isWritablePrimary":true,"maxWireVersion":21,"ok":1.0}"#;
 
 /// Serves one connection after the other: what answers a command is found by its name and the text behind it.
 fn serve(listener: &UnixListener, answers: &BTreeMap<String, String>) {
@@ -36,7 +36,7 @@ fn serve(listener: &UnixListener, answers: &BTreeMap<String, String>) {
     }
 }
 
-fn receive(stream: &mut UnixStream) -> Option<Vec<u8>> {
+pub fn receive(stream: &mut UnixStream) -> Option<Vec<u8>> {
     let mut head = [0; 21];
     stream.read_exact(&mut head).ok()?;
     let mut body = vec![0; i32::from_le_bytes(head[..4].try_into().unwrap()) as usize - 21];
@@ -44,7 +44,7 @@ fn receive(stream: &mut UnixStream) -> Option<Vec<u8>> {
     Some(body)
 }
 
-fn send(stream: &mut UnixStream, document: &[u8]) {
+pub fn send(stream: &mut UnixStream, document: &[u8]) {
     let length = document.len() as i32 + 21;
     let head = [length, 1, 1, 2013, 0].map(i32::to_le_bytes).concat();
     stream.write_all(&[&head[..], &[0], document].concat()).unwrap();
