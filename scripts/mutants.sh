@@ -111,6 +111,8 @@ mutant "an index that live documents do not keep" $M/import.rs 'Err(error) if co
 mutant "collections that are ignored" $M/catalog.rs 'if rules.ignores(&[name]) {' 'if false {' mongodb rules answers
 mutant "documents that both sides manage" $M/import.rs 'self.rules.iter().all(|rules| rules.has_rows(&[name]))' \
     '{ let _ = name; true }' mongodb rules
+mutant "the server proves that it knows the password" $M/session.rs 'if said(&answer) != Some(last.as_str()) {' 'if false {' \
+    mongodb login
 mutant "what comes back to a collection that was away" $M/mod.rs '        import::put_back(&self.target, change, cx)?;
 ' '' mongodb recover
 mutant "files that came since a crash" $F/mod.rs '        plan.recall(cx.op_dir)?;' \
