@@ -8,7 +8,8 @@ need_root mutants
 need_rust
 WORD=${1:-}
 # shellcheck disable=SC2086
-need_packages $BUILD_PACKAGES postgresql postgresql-contrib strace util-linux
+need_packages $BUILD_PACKAGES postgresql postgresql-contrib strace util-linux mmdebstrap
+need_ferretdb_root
 COPY=$(mktemp -d)
 trap 'rm -rf "$COPY"' EXIT
 git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t "$COPY"
@@ -19,6 +20,9 @@ SURVIVED=()
 
 postgresql() { cargo test --quiet -p glxc-handlers --features postgresql --test postgresql "$@"; }
 schema() { cargo test --quiet -p glxc-handlers --features postgresql --test postgresql_schema "$@"; }
+mongodb() {
+    GLXC_TEST_FERRETDB=$(ferretdb_root) cargo test --quiet -p glxc-handlers --features mongodb --test mongodb "$@"
+}
 files() { cargo test --quiet -p glxc-handlers --test files "$@"; }
 folder() { cargo test --quiet -p glxc-handlers --test folder "$@"; }
 script() { cargo test --quiet -p glxc-handlers --test script "$@"; }
@@ -50,12 +54,13 @@ mutant() {
 }
 
 step "the tests with all guards on"
-for tests in postgresql schema files folder script "transport durable" "transport states" "transport faults" "transport script"; do
+for tests in postgresql schema mongodb files folder script "transport durable" "transport states" "transport faults" "transport script"; do
     $tests >"$COPY/log" 2>&1 || { cat "$COPY/log" >&2; fail "$tests: red already"; }
 done
 
 step "switch off one guard at a time"
 P=glxc-handlers/src/postgresql
+M=glxc-handlers/src/mongodb
 F=glxc-handlers/src/files
 S=glxc-handlers/src/script
 T=glxc-transport/src
@@ -88,6 +93,29 @@ mutant "changed rows stay the same rows" $P/apply.rs '        return None;
     }
     if true { return None }
     let identity' postgresql differential
+mutant "documents that were written meanwhile" $M/import.rs \
+    'if now != edit.old_print() && now != edit.new_print() {' 'if false {' mongodb import
+mutant "a definition that was changed meanwhile" $M/import.rs 'if there != before && there != after {' 'if false {' mongodb import
+mutant "a write finds the document that was compared" $M/edits.rs \
+    '{ vec![same_size, same] }' '{ let _ = same; vec![same_size] }' mongodb import
+mutant "a collection that goes takes no documents along" $M/import.rs \
+    'self.session.count(&name, 0)? != removed' 'false' mongodb import rules
+mutant "a collection is taken away before it is dropped" $M/import.rs 'if self.session.count(away, 1)? == 0 {' 'if true {' \
+    mongodb import recover
+mutant "what the server forgets" $M/import.rs '    (_, None) => return Err(Error::input(&path, 1, format!("the server forgets {option}"))),' \
+    '    (_, None) => {}' mongodb import
+mutant "unique values are tried" $M/import.rs 'self.rehearse(&after, temporary).and_then(|()| self.fill(&after, temporary))' \
+    'self.fill(&after, temporary)' mongodb import
+mutant "an index that live documents do not keep" $M/import.rs 'Err(error) if code(&error).is_some() => {
+                    let (name' 'Err(error) if code(&error).is_some() && false => {
+                    let (name' mongodb import
+mutant "collections that are ignored" $M/catalog.rs 'if rules.ignores(&[name]) {' 'if false {' mongodb rules answers
+mutant "documents that both sides manage" $M/import.rs 'self.rules.iter().all(|rules| rules.has_rows(&[name]))' \
+    '{ let _ = name; true }' mongodb rules
+mutant "the server proves that it knows the password" $M/session.rs 'if said(&answer) != Some(last.as_str()) {' 'if false {' \
+    mongodb login
+mutant "what comes back to a collection that was away" $M/mod.rs '        import::put_back(&self.target, change, cx)?;
+' '' mongodb recover
 mutant "files that came since a crash" $F/mod.rs '        plan.recall(cx.op_dir)?;' \
     '        if false { plan.recall(cx.op_dir)?; }' files
 mutant "files that are written while they are replaced" $F/swap.rs \

@@ -55,7 +55,9 @@ echo "MariaDB 11.8 of Debian trixie"
 GLXC_TEST_MYSQL=$(mariadb_root 11.8 trixie) run_tests -p glxc-handlers --features mysql --test mysql -- --skip memory::
 echo "MySQL 9.7 of Debian sid"
 GLXC_TEST_MYSQL=$(mysql_root 9.7 sid) run_tests -p glxc-handlers --features mysql --test mysql
-GLXC_TEST_FERRETDB=$(ferretdb_root) run_tests -p glxc-handlers --features mongodb --test mongodb
+GLXC_TEST_FERRETDB=$(ferretdb_root)
+export GLXC_TEST_FERRETDB
+run_tests -p glxc-handlers --features mongodb --test mongodb
 run_tests -p glxc-sysconf
 run_tests -p glxc-transport
 run_tests -p glxc-lxc
@@ -77,7 +79,7 @@ build_example_guest
 export GLXC_TEST_REDIS_GUEST=$REDIS_GUEST
 run_tests -p glxc-tests --lib
 SCALE=${GLXC_TEST_SCALE:-1}
-run_chain browser=1 chain=1 destroy=1 examples=1 "faults=$SCALE" "kills=$SCALE" load=1 mariadb=1 redis=1 "writers=$SCALE" || FAILED=1
+run_chain browser=1 chain=1 destroy=1 examples=1 "faults=$SCALE" "kills=$SCALE" load=1 mariadb=1 mongodb=1 redis=1 "writers=$SCALE" || FAILED=1
 
 awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
      END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$LOG" >"$LOG.sum"

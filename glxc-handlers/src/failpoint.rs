@@ -59,6 +59,15 @@ pub const POINTS: &[&str] = &[
     "mysql dropped",
     "mysql moved",
     "mysql made",
+    "mongodb tried",
+    "mongodb staged",
+    "mongodb compared",
+    "mongodb moved",
+    "mongodb written",
+    "mongodb indexed",
+    "mongodb away",
+    "mongodb dropped",
+    "mongodb applied",
     "files prepare",
     "files swap",
     "files swapped",
@@ -147,7 +156,7 @@ pub fn at(_point: &'static str) -> std::io::Result<()> {
 }
 
 /// Comes by a point of a handler.
-#[cfg(any(feature = "files", feature = "mysql", feature = "postgresql"))]
+#[cfg(any(feature = "files", feature = "mongodb", feature = "mysql", feature = "postgresql"))]
 pub(crate) fn point(name: &'static str) -> crate::Result<()> {
     at(name).map_err(crate::Error::io("pass", name))
 }

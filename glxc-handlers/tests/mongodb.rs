@@ -14,7 +14,11 @@ mod conformance;
 mod export;
 #[path = "mongodb/import.rs"]
 mod import;
+#[path = "mongodb/login.rs"]
+mod login;
 #[path = "mongodb/memory.rs"]
 mod memory;
 #[path = "mongodb/recover.rs"]
 mod recover;
+#[path = "mongodb/rules.rs"]
+mod rules;

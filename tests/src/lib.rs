@@ -55,6 +55,9 @@ pub struct World {
 /// The variable that names the built `glxc`.
 const PROGRAM: &str = "GLXC_TEST_PROGRAM";
 
+/// The one that names an unpacked system with the program FerretDB, which is no package.
+const FERRETDB: &str = "GLXC_TEST_FERRETDB";
+
 /// The one that names a `glxc` whose guest dies where it is told to.
 const FAILPOINTS: &str = "GLXC_TEST_FAILPOINTS";
 
@@ -81,9 +84,18 @@ impl World {
     /// # Panics
     /// As [`World::new`], and where the push is declined.
     pub fn example(example: &str, name: &str) -> Option<Self> {
+        World::example_with(example, name, |_| ())
+    }
+
+    /// The same, with something of the user's own in it.
+    ///
+    /// # Panics
+    /// As [`World::example`].
+    pub fn example_with(example: &str, name: &str, add: impl Fn(&World)) -> Option<Self> {
         let world = World::new(name)?;
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(example);
         world.run("cp", &["-r", "--", &source.join(".").display().to_string(), "."]).accepted();
+        add(&world);
         world.commit(example);
         world.glxc(&["init", name]).accepted();
         world.push().accepted();
@@ -165,6 +177,17 @@ impl World {
         self.glxc(&["exec", &self.name, "--", "mariadb", "--batch", "--skip-column-names", "-e", sql, database])
     }
 
+    /// Puts the program FerretDB into the profile that installs it, which would build it else.
+    ///
+    /// # Panics
+    /// Where it is not there.
+    pub fn add_ferretdb(&self) {
+        let root = std::env::var(FERRETDB).unwrap_or_else(|_| panic!("{FERRETDB} must be set (make test does)"));
+        let folder = self.folder().join("sysconf/ferretdb/tree/usr/local/bin");
+        std::fs::create_dir_all(&folder).expect("folders");
+        std::fs::copy(Path::new(&root).join("usr/local/bin/ferretdb"), folder.join("ferretdb")).expect("FerretDB");
+    }
+
     /// Forgets which failpoints were hit, and arms the next ones.
     ///
     /// # Panics
@@ -234,6 +257,14 @@ impl World {
         let mut git = self.command("setsid");
         git.arg("git").args(arguments).stdout(Stdio::null()).stderr(stderr);
         UnderWay { git: git.spawn().expect("git"), container: self.name.clone() }
+    }
+
+    /// The commit of `main` in the container.
+    ///
+    /// # Panics
+    /// Where the container can not be reached.
+    pub fn main_in_container(&self) -> String {
+        self.exec("git --git-dir=/var/lib/glxc/repo.git rev-parse main").accepted().trim().to_owned()
     }
 
     /// The user's commit.
@@ -328,6 +359,17 @@ impl Drop for World {
 pub fn scaled(count: u32) -> u32 {
     let scale = std::env::var("GLXC_TEST_SCALE").ok().and_then(|scale| scale.parse::<f64>().ok()).unwrap_or(1.0);
     ((f64::from(count) * scale) as u32).max(1)
+}
+
+/// The names of all failpoints that the programs have.
+///
+/// # Panics
+/// Where their list is not where it was.
+pub fn failpoints() -> impl Iterator<Item = &'static str> {
+    let source = include_str!("../../glxc-handlers/src/failpoint.rs");
+    let list =
+        source.split_once("POINTS: &[&str] = &[").and_then(|(_, list)| list.split_once("];")).expect("the list").0;
+    list.split('"').skip(1).step_by(2)
 }
 
 /// Kills processes, or groups by their number with a minus. One that has just ended is no failure.

@@ -64,10 +64,6 @@ fn assert_nothing_left(world: &World) {
     assert_eq!(files.accepted(), "check:\n\nop:\n\nscratch:\n");
 }
 
-fn main_in_container(world: &World) -> String {
-    world.exec("git --git-dir=/var/lib/glxc/repo.git rev-parse main").accepted().trim().to_owned()
-}
-
 #[test]
 fn everything_is_back_after_destroy_and_push() {
     let Some(world) = application("t-glxc-back") else { return };
@@ -96,7 +92,7 @@ fn everything_is_back_after_destroy_and_push() {
 
 /// Each of these declines with a clear message, and nothing changes.
 fn bad_commits_are_declined(world: &World) {
-    let before = (dump(world), main_in_container(world), world.head());
+    let before = (dump(world), world.main_in_container(), world.head());
     let first = |folder: &str| {
         let list = world.git(&["ls-files", &format!("data/app/{folder}")]).accepted();
         list.lines().next().unwrap_or_default().to_owned()
@@ -123,7 +119,7 @@ fn bad_commits_are_declined(world: &World) {
     bad(&payment, &paid, &fields.join("\t"), "public.payment");
     bad(&function, "RETURN NEW", "RETRUN NEW", "touch");
     bad("glxc.toml", "memory", "memroy", "did you mean `memory`");
-    assert_eq!(before, (dump(world), main_in_container(world), world.head()));
+    assert_eq!(before, (dump(world), world.main_in_container(), world.head()));
     assert_nothing_left(world);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use glxc_tests::{World, normalised_dump};
+use glxc_tests::{World, failpoints, normalised_dump};
 
 const CONFIG: &str = r#"
 [container]
@@ -98,10 +98,6 @@ fn values(value: &str) -> [String; 3] {
     [value; 3].map(String::from)
 }
 
-fn main_in_container(world: &World) -> String {
-    world.exec("git --git-dir=/var/lib/glxc/repo.git rev-parse main").accepted().trim().to_owned()
-}
-
 fn dumps(world: &World) -> String {
     let app = world.exec("runuser -u postgres -- pg_dump app").accepted();
     let shop = world.exec(
@@ -162,10 +158,10 @@ fn two_engines_and_files_are_one_repository() {
 
 fn a_conflict_in_one_declines_all(world: &World) {
     world.mariadb("shop", "UPDATE orders SET note = 'live' WHERE id = 7").accepted();
-    let (before, main) = (live(world), main_in_container(world));
+    let (before, main) = (live(world), world.main_in_container());
     edit(world, &values("v2"), &values("v3"));
     world.push().declined("changed meanwhile: orders id=7");
-    assert_eq!((live(world), main_in_container(world)), (before, main));
+    assert_eq!((live(world), world.main_in_container()), (before, main));
     assert_nothing_left(world, "a conflict");
     world.git(&["reset", "-q", "--hard", "HEAD~"]).accepted();
     world.pull().accepted();
@@ -175,12 +171,12 @@ fn a_conflict_in_one_declines_all(world: &World) {
         ("\n7\t8\tlive\t0.00\n", "\n7\t8\tlive\t-1.00\n", "CONSTRAINT `orders.total` failed"),
         ("\n7\t8\tlive\t", "\n7\t999\tlive\t", "no such row in customer"),
     ] {
-        let before = (live(world), main_in_container(world));
+        let before = (live(world), world.main_in_container());
         world.replace(ITEMS, "\n7\tv2\n", "\n7\tv3\n");
         world.replace(ORDERS, from, to);
         world.commit("a bad row");
         world.push().declined(words);
-        assert_eq!((live(world), main_in_container(world)), before);
+        assert_eq!((live(world), world.main_in_container()), before);
         world.git(&["reset", "-q", "--hard", "HEAD~"]).accepted();
     }
     assert_nothing_left(world, "a bad row");
@@ -261,7 +257,7 @@ impl Faults {
         self.world.git(&["fetch", &self.world.name]).accepted();
         let happened = live(&self.world) == self.new;
         assert!(happened || live(&self.world) == self.old, "{context}: neither old nor new: {:?}", live(&self.world));
-        assert_eq!(main_in_container(&self.world) == self.world.head(), happened, "{context}: refs and data differ");
+        assert_eq!(self.world.main_in_container() == self.world.head(), happened, "{context}: refs and data differ");
         assert!(happened || !said_done, "{context}: git was told that it worked");
         assert_nothing_left(&self.world, &context);
         *self.outcomes.entry((kind, happened)).or_default() += 1;
@@ -309,7 +305,5 @@ fn every_point_of_mariadb_is_survived() {
 
 /// All points of MariaDB's handler.
 fn points() -> Vec<String> {
-    let source = include_str!("../../glxc-handlers/src/failpoint.rs");
-    let list = source.split_once("POINTS: &[&str] = &[").unwrap().1.split_once("];").unwrap().0;
-    list.split('"').skip(1).step_by(2).filter(|point| point.starts_with("mysql")).map(str::to_owned).collect()
+    failpoints().filter(|point| point.starts_with("mysql")).map(str::to_owned).collect()
 }

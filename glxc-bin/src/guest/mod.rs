@@ -48,6 +48,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 pub fn registry() -> Registry {
     Registry::new()
         .with("files", glxc_handlers::files::make)
+        .with("mongodb", glxc_handlers::mongodb::make)
         .with("mysql", glxc_handlers::mysql::make)
         .with("postgresql", glxc_handlers::postgresql::make)
         .with("script", glxc_handlers::script::make)
@@ -261,7 +262,7 @@ fn bundle(repository: &StateRepository) -> Result<ExitCode> {
 
 const UNIT: &str = "[Unit]
 Description=GLXC: settle what an interrupted push left
-After=postgresql.service mariadb.service mysql.service
+After=postgresql.service mariadb.service mysql.service mongod.service ferretdb.service
 
 [Service]
 Type=oneshot

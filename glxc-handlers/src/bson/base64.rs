@@ -3,7 +3,7 @@
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Appends the text of bytes.
-pub(super) fn encode(bytes: &[u8], text: &mut Vec<u8>) {
+pub(crate) fn encode(bytes: &[u8], text: &mut Vec<u8>) {
     text.reserve(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let [first, second, third] = match *chunk {
@@ -22,7 +22,7 @@ pub(super) fn encode(bytes: &[u8], text: &mut Vec<u8>) {
 }
 
 /// The bytes of a text.
-pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
     let letters = &text[..text.len() - padding];
     if !text.len().is_multiple_of(4) || padding > 2 {

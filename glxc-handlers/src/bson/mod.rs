@@ -13,7 +13,7 @@
 //! # Ok::<(), bson::BadDocument>(())
 //! ```
 
-mod base64;
+pub(crate) mod base64;
 #[cfg(feature = "mongodb")]
 mod build;
 mod decimal;

@@ -14,7 +14,8 @@ pub(crate) enum Part {
     Schema,
     /// The rows of a table, by its folder.
     Rows(StatePath),
-    /// The numbers that sequences and the like have reached.
+    /// The numbers that sequences and the like have reached. MongoDB has none.
+    #[cfg_attr(not(any(feature = "postgresql", feature = "mysql")), allow(dead_code))]
     Numbers,
 }
 
@@ -22,12 +23,13 @@ pub(crate) enum Part {
 pub(crate) struct Files {
     /// What it is called.
     pub kind: &'static str,
+    /// What one of its rows is called, and its tables.
+    pub row: &'static str,
+    pub tables: &'static str,
     /// What a file is part of; `None` where it is none of its own.
     pub part: fn(&StatePath) -> Option<Part>,
-    /// The folder of the numbers.
-    pub numbers: &'static str,
-    /// What to say where only numbers differ.
-    pub moved: &'static str,
+    /// The folder of the numbers, and what to say where only they differ.
+    pub numbers: Option<(&'static str, &'static str)>,
 }
 
 impl Files {
@@ -67,7 +69,8 @@ impl Files {
                 None => drop(rows::check(next, folder, Limits::default(), cx)?),
             }
         }
-        let folder = named(self.numbers)?;
+        let Some((folder, _)) = self.numbers else { return Ok(()) };
+        let folder = named(folder)?;
         if same(&folder) { Ok(()) } else { numbers(&folder) }
     }
 
@@ -86,50 +89,50 @@ impl Files {
     pub fn counted(&self, differs: &[Differs], tables: &BTreeMap<StatePath, Counts>) -> Description {
         let of = |wanted: Part| differs.iter().filter(move |one| (self.part)(&one.path).as_ref() == Some(&wanted));
         let objects: Vec<String> = of(Part::Schema).map(object).collect();
-        let moved = of(Part::Numbers).next().map(|_| self.moved);
+        let moved = of(Part::Numbers).next().and(self.numbers).map(|(_, moved)| moved);
         let changed = tables.iter().filter(|(_, counts)| **counts != Counts::default());
         let rows: Vec<(String, Counts)> = changed.map(|(folder, counts)| (table_name(folder), *counts)).collect();
-        let summary = summary(&objects, &rows, moved);
-        let details = objects.into_iter().chain(rows.iter().map(|(name, counts)| in_table(name, counts)));
+        let summary = self.summary(&objects, &rows, moved);
+        let details = objects.into_iter().chain(rows.iter().map(|(name, counts)| self.in_table(name, counts)));
         Description { summary, details: details.collect() }
     }
-}
 
-fn summary(objects: &[String], rows: &[(String, Counts)], moved: Option<&str>) -> String {
-    let schema = match objects {
-        [] => None,
-        [one] => Some(one.clone()),
-        many => Some(format!("{} objects of the schema", many.len())),
-    };
-    let rows = match rows {
-        [] => None,
-        [(name, counts)] => Some(in_table(name, counts)),
-        many => {
-            let all = many.iter().fold(Counts::default(), |sum, (_, counts)| Counts {
-                added: sum.added + counts.added,
-                changed: sum.changed + counts.changed,
-                removed: sum.removed + counts.removed,
-            });
-            Some(format!("{} in {} tables", words(&all), many.len()))
-        }
-    };
-    let moved = moved.filter(|_| schema.is_none() && rows.is_none()).map(str::to_owned);
-    [schema, rows, moved].into_iter().flatten().collect::<Vec<_>>().join("; ")
-}
+    fn summary(&self, objects: &[String], rows: &[(String, Counts)], moved: Option<&str>) -> String {
+        let schema = match objects {
+            [] => None,
+            [one] => Some(one.clone()),
+            many => Some(format!("{} objects of the schema", many.len())),
+        };
+        let rows = match rows {
+            [] => None,
+            [(name, counts)] => Some(self.in_table(name, counts)),
+            many => {
+                let all = many.iter().fold(Counts::default(), |sum, (_, counts)| Counts {
+                    added: sum.added + counts.added,
+                    changed: sum.changed + counts.changed,
+                    removed: sum.removed + counts.removed,
+                });
+                Some(format!("{} in {} {}", self.words(&all), many.len(), self.tables))
+            }
+        };
+        let moved = moved.filter(|_| schema.is_none() && rows.is_none()).map(str::to_owned);
+        [schema, rows, moved].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
 
-fn in_table(name: &str, counts: &Counts) -> String {
-    format!("{} in {name}", words(counts))
-}
+    fn in_table(&self, name: &str, counts: &Counts) -> String {
+        format!("{} in {name}", self.words(counts))
+    }
 
-fn words(counts: &Counts) -> String {
-    let parts = [(counts.changed, "changed"), (counts.added, "added"), (counts.removed, "removed")];
-    let parts = parts.into_iter().filter(|(count, _)| *count > 0).enumerate();
-    let part = |(at, (count, verb)): (usize, (u64, &str))| match (at, count) {
-        (0, 1) => format!("1 row {verb}"),
-        (0, _) => format!("{count} rows {verb}"),
-        _ => format!("{count} {verb}"),
-    };
-    parts.map(part).collect::<Vec<_>>().join(", ")
+    fn words(&self, counts: &Counts) -> String {
+        let parts = [(counts.changed, "changed"), (counts.added, "added"), (counts.removed, "removed")];
+        let parts = parts.into_iter().filter(|(count, _)| *count > 0).enumerate();
+        let part = |(at, (count, verb)): (usize, (u64, &str))| match (at, count) {
+            (0, 1) => format!("1 {} {verb}", self.row),
+            (0, _) => format!("{count} {}s {verb}", self.row),
+            _ => format!("{count} {verb}"),
+        };
+        parts.map(part).collect::<Vec<_>>().join(", ")
+    }
 }
 
 fn object(differs: &Differs) -> String {
@@ -154,7 +157,8 @@ mod tests {
     use super::*;
     use crate::{Cancel, Entry, MemoryTree, OpId, Options, Recorded, Silent, differences};
 
-    const FILES: Files = Files { kind: "test", part, numbers: "numbers", moved: "numbers moved" };
+    const FILES: Files =
+        Files { kind: "test", row: "row", tables: "tables", part, numbers: Some(("numbers", "numbers moved")) };
 
     fn part(path: &StatePath) -> Option<Part> {
         let folder = path.to_string().rsplit_once('/')?.0.to_owned();
@@ -220,11 +224,14 @@ mod tests {
     fn reads_as_a_sentence() {
         let orders = ("public.orders".to_owned(), counts(1, 0, 0));
         let items = ("public.items".to_owned(), counts(0, 2, 3));
-        assert_eq!(summary(&[], std::slice::from_ref(&orders), Some("moved")), "1 row changed in public.orders");
-        assert_eq!(summary(&[], std::slice::from_ref(&items), None), "2 rows added, 3 removed in public.items");
-        assert_eq!(summary(&[], &[orders, items], None), "1 row changed, 2 added, 3 removed in 2 tables");
-        assert_eq!(summary(&["a".into(), "b".into()], &[], None), "2 objects of the schema");
-        assert_eq!(summary(&[], &[], Some("moved")), "moved");
-        assert_eq!(summary(&[], &[], None), "");
+        assert_eq!(FILES.summary(&[], std::slice::from_ref(&orders), Some("moved")), "1 row changed in public.orders");
+        assert_eq!(FILES.summary(&[], std::slice::from_ref(&items), None), "2 rows added, 3 removed in public.items");
+        assert_eq!(FILES.summary(&[], &[orders, items], None), "1 row changed, 2 added, 3 removed in 2 tables");
+        assert_eq!(FILES.summary(&["a".into(), "b".into()], &[], None), "2 objects of the schema");
+        assert_eq!(FILES.summary(&[], &[], Some("moved")), "moved");
+        assert_eq!(FILES.summary(&[], &[], None), "");
+        let documents = Files { row: "document", tables: "collections", ..FILES };
+        let both = [("a".to_owned(), counts(0, 1, 0)), ("b".to_owned(), counts(2, 0, 0))];
+        assert_eq!(documents.summary(&[], &both, None), "2 documents changed, 1 added in 2 collections");
     }
 }

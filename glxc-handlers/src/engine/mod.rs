@@ -1,17 +1,13 @@
 //! What the handlers of databases have in common.
 
-#[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod files;
-#[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod rules;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::{Cx, Error, Result};
-#[cfg(any(feature = "postgresql", feature = "mysql"))]
 pub(crate) use files::{Files, Part};
-#[cfg(any(feature = "postgresql", feature = "mysql"))]
 pub(crate) use rules::Rules;
 
 /// Waits until a server answers, until the deadline. `connect` tries to; `is_starting` tells whether a failure may be over a

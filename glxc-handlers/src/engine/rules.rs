@@ -13,20 +13,32 @@ pub(crate) enum Rule {
     Without(Vec<String>),
 }
 
-/// The rules for tables: patterns of the names of tables (`schema.table` where there are schemas), in which `*` stands for anything.
+/// The rules for tables or collections: patterns of the names of tables (`schema.table` where there are schemas), in which `*` stands for anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rules(Vec<(String, Rule)>);
 
 impl Rules {
     /// The rules among the options of a state.
+    #[cfg(any(feature = "postgresql", feature = "mysql"))]
     pub fn of(options: &Options) -> Result<Self> {
-        options.reader().table("tables")?.map(Rules::new).transpose().map(Option::unwrap_or_default)
+        Rules::read(options, "tables", true)
     }
 
-    fn new(options: &Options) -> Result<Self> {
-        options
+    /// The rules for collections: what is in a document is not left out.
+    #[cfg(feature = "mongodb")]
+    pub fn of_collections(options: &Options) -> Result<Self> {
+        Rules::read(options, "collections", false)
+    }
+
+    fn read(options: &Options, key: &'static str, has_columns: bool) -> Result<Self> {
+        let Some(rules) = options.reader().table(key)? else { return Ok(Rules::default()) };
+        rules
             .iter()
-            .map(|(pattern, value, line)| Ok((pattern.into(), rule(pattern, value, line)?)))
+            .map(|(pattern, value, line)| {
+                let wrong =
+                    |message: &str| Error::Options { key: format!("{key}.{pattern}"), line, message: message.into() };
+                Ok((pattern.into(), rule(value, has_columns, wrong)?))
+            })
             .collect::<Result<_>>()
             .map(|mut rules: Vec<(String, Rule)>| {
                 // A name before a pattern, a longer pattern before a shorter one.
@@ -64,6 +76,7 @@ impl Rules {
     }
 
     /// The columns that are left out.
+    #[cfg(any(feature = "postgresql", feature = "mysql"))]
     pub fn without(&self, table: &[&str]) -> &[String] {
         match self.rule(table) {
             Some(Rule::Without(columns)) => columns,
@@ -72,18 +85,18 @@ impl Rules {
     }
 }
 
-fn rule(pattern: &str, value: &Value, line: Option<u64>) -> Result<Rule> {
-    let wrong = |message: &str| Error::Options { key: format!("tables.{pattern}"), line, message: message.into() };
+fn rule(value: &Value, has_columns: bool, wrong: impl Fn(&str) -> Error) -> Result<Rule> {
     match value {
         Value::Text(text) if text == "schema" => Ok(Rule::Schema),
         Value::Text(text) if text == "ignore" => Ok(Rule::Ignore),
-        Value::Table(table) => {
+        Value::Table(table) if has_columns => {
             let mut reader = table.reader();
             let columns = reader.texts("ignore")?.ok_or_else(|| wrong("must name columns: { ignore = [\"name\"] }"))?;
             reader.finish()?;
             Ok(Rule::Without(columns.into_iter().map(String::from).collect()))
         }
-        _ => Err(wrong("must be \"schema\", \"ignore\" or { ignore = [\"column\"] }")),
+        _ if has_columns => Err(wrong("must be \"schema\", \"ignore\" or { ignore = [\"column\"] }")),
+        _ => Err(wrong("must be \"schema\" or \"ignore\"; a document is kept as a whole")),
     }
 }
 
@@ -124,8 +137,8 @@ mod tests {
             .with("public.*", text("ignore"))
             .with("public.session*", text("schema"))
             .with("public.session", Value::Table(Options::new().with("ignore", Value::List(vec![text("x")]))));
-        let rules = Rules::new(&rules).unwrap();
-        assert_eq!(rules.without(&["public", "session"]), ["x"]);
+        let rules = Rules::read(&Options::new().with("tables", Value::Table(rules)), "tables", true).unwrap();
+        assert_eq!(rules.rule(&["public", "session"]), Some(&Rule::Without(vec!["x".into()])));
         assert_eq!(rules.rule(&["public", "session2"]), Some(&Rule::Schema));
         assert!(rules.ignores(&["public", "other"]) && !rules.has_rows(&["public", "session2"]));
         assert_eq!(rules.rule(&["shop", "x"]), None);

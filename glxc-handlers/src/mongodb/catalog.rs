@@ -1,23 +1,38 @@
 //! What there is in a live database.
 
+use std::collections::BTreeSet;
+
 use super::definition::{Definition, Definitions, index_name, is_ours, unfit};
 use super::session::Session;
 use crate::bson::{Builder, elements, field};
+use crate::engine::Rules;
 use crate::{Error, Result};
 
 /// Collections that hold no data of their own: what they say is in the definitions.
 const DERIVED: [&str; 2] = ["system.views", "system.profile"];
 
-/// Reads all definitions.
+/// What there is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Catalog {
+    pub definitions: Definitions,
+    /// What the rules ignore, by name.
+    pub ignored: BTreeSet<String>,
+}
+
+/// Reads all definitions, but for what the rules leave out.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for what a dump would lose.
-pub(super) fn read(session: &mut Session) -> Result<Definitions> {
-    let (context, mut all) = ("list the collections", Definitions::new());
+pub(super) fn read(session: &mut Session, rules: &Rules) -> Result<Catalog> {
+    let (context, mut all, mut ignored) = ("list the collections", Definitions::new(), BTreeSet::new());
     session.each(context, Builder::new().int32("listCollections", 1), |entry| {
         let text = |name| field(entry, name).and_then(|text| text.text()).unwrap_or_default();
         let (name, kind) = (text("name"), text("type"));
         if DERIVED.contains(&name) || name.starts_with("system.buckets.") || is_ours(name) {
+            return Ok(());
+        }
+        if rules.ignores(&[name]) {
+            ignored.insert(name.to_owned());
             return Ok(());
         }
         if let Some(why) = unfit(name) {
@@ -36,7 +51,7 @@ pub(super) fn read(session: &mut Session) -> Result<Definitions> {
     }
     match all.values().find_map(Definition::unknown) {
         Some((_, what)) => Err(Error::Unsupported { what }),
-        None => Ok(all),
+        None => Ok(Catalog { definitions: all, ignored }),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The live database as files.
 
-use super::catalog;
+use super::catalog::{self, Catalog};
 use super::definition::Definition;
 use super::layout::header;
 use super::session::Session;
 use super::settings::Target;
 use crate::bson::{self, Builder, field};
+use crate::engine::Rules;
 use crate::rows::{Limits, Writer, gitattributes};
 use crate::{Cx, Error, Exported, Result, Sink, StatePath};
 
@@ -15,23 +16,31 @@ const GRADE: &str = "documents were read one after the other, each as a whole, a
 /// Writes the live database as files.
 pub(super) fn export(target: &Target, sink: &mut dyn Sink, cx: &Cx<'_>) -> Result<Exported> {
     let mut session = Session::connect(target)?;
-    let before = catalog::read(&mut session)?;
+    let before = catalog::read(&mut session, &target.rules)?;
     let attributes = StatePath::new(".gitattributes").map_err(Error::carrier("name the attributes"))?;
     sink.put(&attributes, gitattributes().as_bytes())?;
-    for definition in before.values() {
+    for definition in before.definitions.values() {
         sink.put(&definition.path()?, &definition.text()?)?;
-        if !definition.is_view {
+        if !definition.is_view && target.rules.has_rows(&[&definition.name]) {
             write_rows(&mut session, definition, sink, cx)?;
         }
     }
     // A collection that was dropped meanwhile would be an empty one.
-    match catalog::read(&mut session)? == before {
-        true => Ok(Exported { fingerprint: None, notes: vec![GRADE.into()] }),
+    match catalog::read(&mut session, &target.rules)?.definitions == before.definitions {
+        true => Ok(Exported { fingerprint: None, notes: notes(&before, &target.rules) }),
         false => {
             let source = "collections or indexes were changed meanwhile; try again".into();
             Err(Error::Engine { context: "read the database".into(), source })
         }
     }
+}
+
+/// What is weaker than promised, and what the rules leave out.
+fn notes(catalog: &Catalog, rules: &Rules) -> Vec<String> {
+    let collections = catalog.definitions.values().filter(|definition| !definition.is_view);
+    let names = catalog.ignored.iter().chain(collections.map(|definition| &definition.name));
+    let left_out = names.filter_map(|name| rules.note(&[name], name, |_| false));
+    [GRADE.to_owned()].into_iter().chain(left_out).collect()
 }
 
 /// A query for all documents, in the order of their `_id`.

@@ -14,11 +14,16 @@ use super::session::{DUPLICATE, Session, code};
 use super::settings::Target;
 use super::{catalog, export};
 use crate::bson::{Builder, elements, field};
+use crate::engine::Rules;
+use crate::failpoint::point;
 use crate::rows::{self, Limits};
 use crate::{Change, Committed, Cx, Error, OpId, Record, Result, Staged, StatePath, Tree};
 
 /// The options of a collection that can be changed, and what they are where nobody set them.
 const CHANGEABLE: [&str; 3] = ["validator", "validationLevel", "validationAction"];
+
+/// What is weaker than promised, for who pushes.
+const GRADE: &str = "documents are written one after the other, each as a whole, and not all in one moment";
 
 /// What an import compares with: the files that were recorded, or those of what it replaces.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub(super) struct Import<'a> {
     cx: &'a Cx<'a>,
     session: Session,
     base: Base<'a>,
+    /// The rules of base and of next: only what both manage is compared.
+    rules: [Rules; 2],
     /// The definitions of base and of next.
     before: Definitions,
     after: Definitions,
@@ -85,6 +92,7 @@ impl<'a> Import<'a> {
         for (number, name) in import.names().into_iter().enumerate() {
             import.try_one(&name, &temporary("new", change.op, number))?;
         }
+        point("mongodb staged")?;
         Ok(import)
     }
 
@@ -94,9 +102,24 @@ impl<'a> Import<'a> {
             Some(base) => Base::Recorded(base.tree),
             None => Kept::open(cx.op_dir)?.map_or(Base::None, Base::Replaced),
         };
-        let before = base.tree().map_or(Ok(Definitions::new()), definitions)?;
-        let (after, session) = (definitions(change.next.tree)?, Session::connect(target)?);
-        Ok(Import { target, change, cx, session, base, before, after, settled: false })
+        let of_base = match (&base, change.base) {
+            (Base::Recorded(_), Some(base)) => Rules::of_collections(base.options)?,
+            _ => target.rules.clone(),
+        };
+        let rules = [of_base, target.rules.clone()];
+        let managed = |tree| -> Result<Definitions> {
+            let mut all = definitions(tree)?;
+            all.retain(|name, _| !rules.iter().any(|rules| rules.ignores(&[name])));
+            Ok(all)
+        };
+        let before = base.tree().map_or(Ok(Definitions::new()), managed)?;
+        let (after, session) = (managed(change.next.tree)?, Session::connect(target)?);
+        Ok(Import { target, change, cx, session, base, rules, before, after, settled: false })
+    }
+
+    /// Whether the documents of a collection are part of the state on both sides.
+    fn has_documents(&self, name: &str) -> bool {
+        self.rules.iter().all(|rules| rules.has_rows(&[name]))
     }
 
     /// What differs in its definition or its documents, by name. The number of each names what it is tried in.
@@ -106,18 +129,30 @@ impl<'a> Import<'a> {
     }
 
     fn differs(&self, name: &str) -> bool {
-        let (before, after) = (self.before.get(name), self.after.get(name));
-        let folder = before.or(after).and_then(|definition| definition.folder().ok());
+        self.before.get(name) != self.after.get(name) || self.has_documents(name) && self.files_differ(name)
+    }
+
+    fn files_differ(&self, name: &str) -> bool {
+        let definition = self.before.get(name).or(self.after.get(name));
+        let folder = definition.and_then(|definition| definition.folder().ok());
         let files = |tree: Option<&dyn Tree>| folder.as_ref().and_then(|f| Some(tree?.within(f).to_vec()));
-        before != after
-            || files(self.base.tree()).unwrap_or_default() != files(Some(self.change.next.tree)).unwrap_or_default()
+        files(self.base.tree()).unwrap_or_default() != files(Some(self.change.next.tree)).unwrap_or_default()
+    }
+
+    /// What is told besides what happens to the documents.
+    fn notes(&self) -> Vec<String> {
+        let is_left_alone = |name: &&String| !self.has_documents(name) && self.files_differ(name);
+        let names: BTreeSet<&String> = self.before.keys().chain(self.after.keys()).filter(is_left_alone).collect();
+        let left_alone = |name| format!("{name}: its documents are not managed on both sides; left alone");
+        let grade = (!self.names().is_empty()).then(|| GRADE.to_owned());
+        grade.into_iter().chain(names.into_iter().map(left_alone)).collect()
     }
 
     /// What live says of something that a push changes must be what base says, or next already.
     fn compare_definitions(&mut self) -> Result<()> {
-        let (live, mut conflicts) = (catalog::read(&mut self.session)?, Conflicts::default());
+        let (live, mut conflicts) = (catalog::read(&mut self.session, &self.target.rules)?, Conflicts::default());
         for name in self.names() {
-            let (before, after, there) = (self.before.get(&name), self.after.get(&name), live.get(&name));
+            let (before, after, there) = (self.before.get(&name), self.after.get(&name), live.definitions.get(&name));
             if there != before && there != after {
                 conflicts.add(format!("the definition of {name}"));
             }
@@ -171,17 +206,22 @@ impl<'a> Import<'a> {
         if after.is_view {
             return self.check_read_back(after, &copy);
         }
+        point("mongodb tried")?;
         let (first, last): (Vec<_>, Vec<_>) = copy.parts.iter().partition(|index| !expires(index));
         create_indexes(&mut self.session, temporary, &first, after)?;
         let is_whole = after.is_unique() || self.before.get(&after.name) != Some(after);
         let base = if is_whole { None } else { self.base.tree() };
+        let has_documents = self.has_documents(&after.name);
         let (session, cx, mut done) = (&mut self.session, self.cx, 0);
-        each_batch(base, self.change.next.tree, &after.folder()?, cx, |mut edits| {
+        let insert = |mut edits: Vec<Edit>| {
             edits.retain(|edit| edit.new.is_some());
             done += edits.len() as u64;
             cx.progress.advance(done);
             if edits.is_empty() { Ok(()) } else { edits::insert_all(session, &copy, &edits) }
-        })?;
+        };
+        if has_documents {
+            each_batch(base, self.change.next.tree, &after.folder()?, cx, insert)?;
+        }
         create_indexes(&mut self.session, temporary, &last, after)?;
         self.check_read_back(after, &copy)
     }
@@ -193,7 +233,7 @@ impl<'a> Import<'a> {
         let stays = |index: &&Vec<u8>| before.parts.contains(index) && !expires(index);
         let parts = after.parts.iter().filter(stays).cloned().collect();
         let copy = Definition { name: temporary.to_owned(), parts, ..after.clone() };
-        if !copy.is_unique() {
+        if !copy.is_unique() || !self.has_documents(&after.name) {
             return Ok(());
         }
         create(&mut self.session, &copy, &after.path()?)?;
@@ -264,14 +304,15 @@ impl<'a> Import<'a> {
     /// Compares live with base, document by document.
     fn compare(&mut self) -> Result<()> {
         self.compare_definitions()?;
-        let live = catalog::read(&mut self.session)?;
+        let live = catalog::read(&mut self.session, &self.target.rules)?;
         let mut conflicts = Conflicts::default();
         for name in self.names() {
-            let Some(there) = live.get(&name).filter(|definition| !definition.is_view) else {
+            let Some(there) = live.definitions.get(&name).filter(|definition| !definition.is_view) else {
                 continue;
             };
+            let has_documents = self.has_documents(&name);
             let (session, mut removed, mut adds_live) = (&mut self.session, 0, false);
-            each_batch(self.base.tree(), self.change.next.tree, &there.folder()?, self.cx, |edits| {
+            let compare = |edits: Vec<Edit>| {
                 edits.iter().try_for_each(Edit::check)?;
                 let found = edits::fetch(session, there, &edits)?;
                 for edit in &edits {
@@ -283,7 +324,10 @@ impl<'a> Import<'a> {
                     }
                 }
                 Ok(())
-            })?;
+            };
+            if has_documents {
+                each_batch(self.base.tree(), self.change.next.tree, &there.folder()?, self.cx, compare)?;
+            }
             if adds_live {
                 // Either the application added it too, or the push has it twice.
                 rows::check(self.change.next.tree, &there.folder()?, Limits::default(), self.cx)?;
@@ -327,13 +371,16 @@ impl<'a> Import<'a> {
         let Some(definition) = after.as_ref().or(before.as_ref()) else { return Ok(()) };
         if let Some(after) = &after {
             self.be_there(after, &temporary("new", self.change.op, number))?;
+            point("mongodb moved")?;
             self.change_definition(before.as_ref(), after)?;
         } else if catalog::read_one(&mut self.session, name)?.is_none() {
             return Ok(());
         }
-        self.apply_documents(definition, &definition.folder()?, notes)?;
+        if self.has_documents(name) {
+            self.apply_documents(definition, &definition.folder()?, notes)?;
+        }
         match &after {
-            Some(after) => self.add_indexes(after),
+            Some(after) => self.add_indexes(after, notes),
             None => self.remove(name, &temporary("old", self.change.op, number), notes),
         }
     }
@@ -373,12 +420,22 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Creates the indexes that are not there.
-    fn add_indexes(&mut self, after: &Definition) -> Result<()> {
+    /// Creates the indexes that are not there. One that documents of the application are in the way of is told.
+    fn add_indexes(&mut self, after: &Definition, notes: &mut Vec<String>) -> Result<()> {
         let live = catalog::read_one(&mut self.session, &after.name)?;
         let is_missing = |index: &&Vec<u8>| live.as_ref().is_none_or(|live| live.index(index_name(index)).is_none());
-        let missing: Vec<&Vec<u8>> = after.parts.iter().filter(is_missing).collect();
-        create_indexes(&mut self.session, &after.name, &missing, after)
+        for index in after.parts.iter().filter(is_missing) {
+            match create_index(&mut self.session, &after.name, index) {
+                // It was tried on the pushed documents, so others are in its way.
+                Err(error) if code(&error).is_some() => {
+                    let (name, why) = (index_name(index), std::error::Error::source(&error).map(ToString::to_string));
+                    notes.push(format!("{}: the index {name} is not made: {}", after.name, why.unwrap_or_default()));
+                }
+                created => created?,
+            }
+            point("mongodb indexed")?;
+        }
+        Ok(())
     }
 
     /// Applies the edits of one collection: what is removed first, so that it is in nobody's way; then the rest, again as long as
@@ -393,6 +450,7 @@ impl<'a> Import<'a> {
                     edits.retain(|edit| edit.new.is_none() == is_removal);
                     if !edits.is_empty() {
                         let applied = edits::apply(session, definition, &edits)?;
+                        point("mongodb written")?;
                         moved |= applied.moved;
                         blocked.extend(applied.blocked);
                         stayed.extend(applied.stayed);
@@ -418,8 +476,10 @@ impl<'a> Import<'a> {
     fn remove(&mut self, name: &str, away: &str, notes: &mut Vec<String>) -> Result<()> {
         if self.session.count(name, 1)? == 0 {
             self.session.rename(name, away)?;
+            point("mongodb away")?;
             if self.session.count(away, 1)? == 0 {
-                return self.session.drop(away);
+                self.session.drop(away)?;
+                return point("mongodb dropped");
             }
             give_back(&mut self.session, away, name)?;
         }
@@ -437,13 +497,20 @@ impl Staged for Import<'_> {
     fn lock(&mut self) -> Result<Record> {
         self.cx.check()?;
         self.compare()?;
+        point("mongodb compared")?;
         Ok(Record::default())
+    }
+
+    fn notes(&self) -> Vec<String> {
+        Import::notes(self)
     }
 
     fn commit(mut self: Box<Self>) -> Result<Committed> {
         // Whatever happens from here on, `recover` has to finish it.
         self.settled = true;
-        let notes = self.apply()?;
+        let mut notes = Import::notes(&self);
+        notes.extend(self.apply()?);
+        point("mongodb applied")?;
         sweep(self.target, self.change.op)?;
         Ok(Committed { notes })
     }
@@ -543,12 +610,15 @@ fn create(session: &mut Session, definition: &Definition, path: &StatePath) -> R
 fn create_indexes(session: &mut Session, name: &str, indexes: &[&Vec<u8>], of: &Definition) -> Result<()> {
     let path = of.path()?;
     for index in indexes {
-        let command = Builder::new().text("createIndexes", name).documents("indexes", [*index]);
-        let created = session.run(&format!("create the index {} of {name}", index_name(index)), command);
         let line = of.parts.iter().position(|other| other == *index).unwrap_or_default() as u64 + 2;
-        created.map_err(|error| refused(error, &path, line))?;
+        create_index(session, name, index).map_err(|error| refused(error, &path, line))?;
     }
     Ok(())
+}
+
+fn create_index(session: &mut Session, name: &str, index: &Vec<u8>) -> Result<()> {
+    let command = Builder::new().text("createIndexes", name).documents("indexes", [index]);
+    session.run(&format!("create the index {} of {name}", index_name(index)), command).map(drop)
 }
 
 /// What the server says to a definition, with its place.

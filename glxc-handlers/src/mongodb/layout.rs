@@ -3,27 +3,20 @@
 use std::collections::BTreeSet;
 
 use super::definition::{Definition, Definitions};
-use crate::rows::{self, Comparator, Header, Limits, Reader};
+use crate::engine::{Files, Part, Rules};
+use crate::rows::{Comparator, Header, Limits, Reader};
 use crate::tree::check_case;
-use crate::{Cx, Error, Mode, Result, StatePath, Tree};
+use crate::{Cx, Error, Result, StatePath, Tree, names};
 
-/// What a file is part of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// The attributes for git.
-    Attributes,
-    /// A collection or a view.
-    Definition,
-    /// The documents of a collection, by its folder.
-    Rows(StatePath),
-}
+/// The files of a MongoDB state.
+pub(super) const FILES: Files = Files { kind: "MongoDB", row: "document", tables: "collections", part, numbers: None };
 
 /// What a file is part of; `None` where it is none of ours.
-pub(super) fn part(path: &StatePath) -> Option<Part> {
+fn part(path: &StatePath) -> Option<Part> {
     let parts: Vec<&[u8]> = path.components().collect();
     match parts.as_slice() {
         [b".gitattributes"] => Some(Part::Attributes),
-        [b"schema", b"collections" | b"views", _] => Some(Part::Definition),
+        [b"schema", b"collections" | b"views", _] => Some(Part::Schema),
         [b"data", name, _] | [b"data", name, _, _] => StatePath::new([b"data/", *name].concat()).ok().map(Part::Rows),
         _ => None,
     }
@@ -37,7 +30,7 @@ pub(super) fn header() -> Header {
 /// All definitions of a tree.
 pub(super) fn definitions(tree: &dyn Tree) -> Result<Definitions> {
     let mut all = Definitions::new();
-    for entry in tree.entries().iter().filter(|entry| part(&entry.path) == Some(Part::Definition)) {
+    for entry in tree.entries().iter().filter(|entry| part(&entry.path) == Some(Part::Schema)) {
         let definition = Definition::read(tree, &entry.path)?;
         let name = definition.name.clone();
         if let Some(other) = all.insert(name, definition) {
@@ -48,40 +41,44 @@ pub(super) fn definitions(tree: &dyn Tree) -> Result<Definitions> {
 }
 
 /// Checks a pushed tree by itself. Of what base has too only definitions are read again.
-pub(super) fn check(base: Option<&dyn Tree>, next: &dyn Tree, cx: &Cx<'_>) -> Result<()> {
+pub(super) fn check(base: Option<&dyn Tree>, next: &dyn Tree, rules: &Rules, cx: &Cx<'_>) -> Result<()> {
     check_case(next.entries())?;
-    let mut folders = BTreeSet::new();
-    for entry in next.entries() {
-        if entry.mode != Mode::File {
-            return Err(Error::input(&entry.path, None, "not a plain file"));
-        }
-        match part(&entry.path) {
-            Some(Part::Rows(folder)) => drop(folders.insert(folder)),
-            Some(_) => {}
-            None => return Err(Error::input(&entry.path, None, "not a file of a MongoDB state")),
-        }
-    }
+    FILES.check(base, next, cx, || Ok(()), |_| Ok(()))?;
+    let mut folders: BTreeSet<StatePath> = next.entries().iter().filter_map(|entry| rows_of(&entry.path)).collect();
     for definition in definitions(next)?.values().filter(|definition| !definition.is_view) {
         let folder = definition.folder()?;
-        if !folders.remove(&folder) {
+        let is_there = folders.remove(&folder);
+        if !rules.has_rows(&[&definition.name]) {
+            continue;
+        }
+        if !is_there {
             let message = format!("its documents are missing: {folder} has a first line at least");
             return Err(Error::input(&definition.path()?, None, message));
         }
-        if base.is_some_and(|base| base.within(&folder) == next.within(&folder)) {
-            continue;
-        }
-        check_header(next, &folder)?;
-        match base {
-            Some(base) => rows::check_changed(base, next, &folder, Limits::default(), cx)?,
-            None => drop(rows::check(next, &folder, Limits::default(), cx)?),
+        if base.is_none_or(|base| base.within(&folder) != next.within(&folder)) {
+            check_header(next, &folder)?;
         }
     }
-    match folders.first().and_then(|folder| next.within(folder).first()) {
+    let is_managed = |folder: &&StatePath| collection_of(folder).is_none_or(|name| rules.has_rows(&[&name]));
+    match folders.iter().find(is_managed).and_then(|folder| next.within(folder).first()) {
         Some(entry) => {
             Err(Error::input(&entry.path, None, "there is no collection of this name in schema/collections"))
         }
         None => Ok(()),
     }
+}
+
+/// The folder of documents that a file stands in.
+fn rows_of(file: &StatePath) -> Option<StatePath> {
+    match part(file) {
+        Some(Part::Rows(folder)) => Some(folder),
+        _ => None,
+    }
+}
+
+/// The collection whose documents stand in a folder.
+fn collection_of(folder: &StatePath) -> Option<String> {
+    names::decode(std::str::from_utf8(folder.name()).ok()?)
 }
 
 fn check_header(tree: &dyn Tree, folder: &StatePath) -> Result<()> {
@@ -100,7 +97,7 @@ mod tests {
     fn every_file_has_its_part() {
         let part = |path: &str| part(&StatePath::new(path).unwrap());
         assert_eq!(part(".gitattributes"), Some(Part::Attributes));
-        assert_eq!(part("schema/views/a.jsonl"), Some(Part::Definition));
+        assert_eq!(part("schema/views/a.jsonl"), Some(Part::Schema));
         assert_eq!(part("data/a/x/y.tsv"), Some(Part::Rows(StatePath::new("data/a").unwrap())));
         for other in ["data/rows.tsv", "schema/a", "x", "data", "a/.gitattributes", "data/a/x/y/z.tsv"] {
             assert_eq!(part(other), None, "{other}");

@@ -1,13 +1,17 @@
-//! A connection: commands to the server and its answers, as raw BSON over its unix socket.
+//! A connection: commands to the server and its answers, as raw BSON over its unix socket or a port of the loopback.
 //!
 //! Of the protocol it takes one message (OP_MSG) each way, so the client is here: the official one resolves documents that have a
 //! name twice, cannot be built without a TLS library, and keeps threads beside the program.
 
 use std::fmt;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
-use super::settings::Target;
+use super::scram::Attempt;
+use super::settings::{Login, Place, Target};
 use crate::bson::{Builder, Element, elements, field};
 use crate::{Cx, Error, Result, engine};
 
@@ -15,6 +19,8 @@ use crate::{Cx, Error, Result, engine};
 const OP_MSG: i32 = 2013;
 /// No answer is longer: a server sends at most 48,000,000 bytes.
 const LONGEST: usize = 64 << 20;
+/// The type of bytes.
+const BINARY: u8 = 5;
 /// Documents that an answer holds at most; their bytes are bounded by the server.
 const BATCH: i32 = 256;
 /// MongoDB 4.4, and 8.0, by the version of their protocol.
@@ -39,9 +45,24 @@ pub(super) fn code(error: &Error) -> Option<i64> {
     source.downcast_ref::<Refusal>().map(|refusal| refusal.code)
 }
 
+/// What a connection needs of its stream.
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
+fn open(place: &Place) -> io::Result<Box<dyn Stream>> {
+    match place {
+        Place::Socket(socket) => Ok(Box::new(UnixStream::connect(socket)?)),
+        Place::Port(port) => {
+            let stream = TcpStream::connect(Place::address(*port))?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream))
+        }
+    }
+}
+
 /// A connection to one database.
 pub(super) struct Session {
-    stream: UnixStream,
+    stream: Box<dyn Stream>,
     database: String,
     number: i32,
     version: i64,
@@ -55,8 +76,8 @@ impl fmt::Debug for Session {
 
 impl Session {
     pub fn connect(target: &Target) -> Result<Self> {
-        let context = format!("connect to {}", target.socket.display());
-        let stream = UnixStream::connect(&target.socket).map_err(Error::engine(context))?;
+        let context = format!("connect to {}", target.place);
+        let stream = open(&target.place).map_err(Error::engine(context))?;
         let mut session = Session { stream, database: target.database.clone(), number: 0, version: 0 };
         let hello = session.run_on("admin", "ask for the server's kind", Builder::new().int32("hello", 1))?;
         if field(&hello, "msg").and_then(|kind| kind.text()) == Some("isdbgrid") {
@@ -69,7 +90,40 @@ impl Session {
         if field(&hello, "isWritablePrimary").and_then(|so| so.number()) != Some(1) {
             return Err(Error::Unsupported { what: "a server that is not the primary of its replica set".into() });
         }
+        if let Some(login) = &target.login {
+            session.log_in(login)?;
+        }
         Ok(session)
+    }
+
+    /// Logs in as an account of the database `admin`.
+    fn log_in(&mut self, login: &Login) -> Result<()> {
+        let context = format!("log in as {}", login.user);
+        let wrong = |what: &str| Error::Engine { context: context.clone(), source: what.into() };
+        let password = fs::read_to_string(&login.password_file).map_err(Error::io("read", &login.password_file))?;
+        let password = password.trim_end_matches(['\r', '\n']);
+        if !password.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            return Err(Error::Unsupported { what: "a password of other characters than printable ASCII".into() });
+        }
+        let mut random = [0; 18];
+        let source = Path::new("/dev/urandom");
+        File::open(source).and_then(|mut file| file.read_exact(&mut random)).map_err(Error::io("read", source))?;
+        let attempt = Attempt::new(&login.user, &random);
+        let start = Builder::new().int32("saslStart", 1).text("mechanism", "SCRAM-SHA-256");
+        let answer = self.run_on("admin", &context, payload(start, &attempt.first()))?;
+        let (proof, last) = said(&answer)
+            .and_then(|said| attempt.proof(password, said))
+            .ok_or_else(|| wrong("an answer that is not of SCRAM-SHA-256"))?;
+        let number = field(&answer, "conversationId").and_then(|id| id.number()).unwrap_or_default();
+        let go_on = || Builder::new().int32("saslContinue", 1).int32("conversationId", number as i32);
+        let answer = self.run_on("admin", &context, payload(go_on(), &proof))?;
+        if said(&answer) != Some(last.as_str()) {
+            return Err(wrong("the server does not know the password"));
+        }
+        match field(&answer, "done").and_then(|done| done.number()) {
+            Some(1) => Ok(()),
+            _ => self.run_on("admin", &context, payload(go_on(), "")).map(drop),
+        }
     }
 
     /// Runs a command.
@@ -176,7 +230,7 @@ impl Session {
             length += 1 + size;
         }
         let header = [length as i32, self.number, 0, OP_MSG, 0].map(i32::to_le_bytes);
-        let mut output = BufWriter::with_capacity(64 << 10, &self.stream);
+        let mut output = BufWriter::with_capacity(64 << 10, &mut self.stream);
         for part in [header.as_flattened(), &[0], &body, &section].iter().chain(statements) {
             output.write_all(part)?;
         }
@@ -194,6 +248,18 @@ impl Session {
         self.stream.read_exact(&mut answer)?;
         Ok(answer)
     }
+}
+
+/// A step of a login.
+fn payload(command: Builder, text: &str) -> Builder {
+    let length = text.len() as i32;
+    command.value("payload", BINARY, &[&length.to_le_bytes()[..], &[0], text.as_bytes()].concat())
+}
+
+/// What the server says in a step of a login.
+fn said(answer: &[u8]) -> Option<&str> {
+    let payload = field(answer, "payload").filter(|payload| payload.kind == BINARY)?;
+    std::str::from_utf8(payload.value.get(5..)?).ok()
 }
 
 /// The documents of an array.

@@ -8,7 +8,13 @@ use crate::tree::check_case;
 use crate::{Cx, Result, StatePath, Tree};
 
 /// The files of a MySQL state.
-pub(super) const FILES: Files = Files { kind: "MySQL", part, numbers: "auto_increment", moved: "next numbers moved" };
+pub(super) const FILES: Files = Files {
+    kind: "MySQL",
+    row: "row",
+    tables: "tables",
+    part,
+    numbers: Some(("auto_increment", "next numbers moved")),
+};
 
 /// What a file is part of; `None` where it is none of ours.
 pub(super) fn part(path: &StatePath) -> Option<Part> {

@@ -9,7 +9,8 @@ use crate::tree::check_case;
 use crate::{Cx, Entry, Error, Result, StatePath, Tree};
 
 /// The files of a PostgreSQL state.
-pub(super) const FILES: Files = Files { kind: "PostgreSQL", part, numbers: "sequences", moved: "sequences moved" };
+pub(super) const FILES: Files =
+    Files { kind: "PostgreSQL", row: "row", tables: "tables", part, numbers: Some(("sequences", "sequences moved")) };
 
 /// What a file is part of; `None` where it is none of ours.
 pub(super) fn part(path: &StatePath) -> Option<Part> {

@@ -55,8 +55,13 @@ serve() {
     inside postgres -D "$there/data" -k "$there" -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off \
         -c shared_preload_libraries=pg_cron,pg_documentdb_core,pg_documentdb -c cron.database_name=postgres &
     until inside psql -q -h "$there" -U postgres -c 'CREATE EXTENSION IF NOT EXISTS documentdb CASCADE'; do sleep 0.2; done
-    inside ferretdb --postgresql-url=postgres://postgres@127.0.0.1:5432/postgres --listen-addr= --debug-addr= \
-        --listen-unix="$there/socket" --no-auth --telemetry=disable --state-dir="$there" --log-level=warn &
+    ferretdb() {
+        inside ferretdb --postgresql-url=postgres://postgres@127.0.0.1:5432/postgres --listen-addr= --debug-addr= \
+            --telemetry=disable --log-level=warn "$@" &
+    }
+    inside mkdir "$there/state"
+    ferretdb --listen-unix="$there/locked" --state-dir="$there/state"
+    ferretdb --listen-unix="$there/socket" --state-dir="$there" --no-auth
 }
 serve >"$root$there/log" 2>&1 </dev/null
 read -r _
@@ -80,7 +85,7 @@ impl Server {
 
     fn wait(&self) {
         let deadline = Instant::now() + Duration::from_secs(180);
-        while UnixStream::connect(self.socket()).is_err() {
+        while [self.socket(), self.locked_socket()].iter().any(|socket| UnixStream::connect(socket).is_err()) {
             let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "the server does not start\n{log}");
             std::thread::sleep(Duration::from_millis(50));
@@ -89,6 +94,11 @@ impl Server {
 
     pub fn socket(&self) -> PathBuf {
         self.folder.join("socket")
+    }
+
+    /// The socket where the same databases are served to those who log in.
+    pub fn locked_socket(&self) -> PathBuf {
+        self.folder.join("locked")
     }
 
     pub fn connect(&self) -> Client {

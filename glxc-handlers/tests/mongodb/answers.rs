@@ -10,7 +10,7 @@ use crate::common::battery::Builder;
 use crate::common::mongodb::fields;
 use crate::harness::{chain, path, text, with_cx};
 
-const HELLO: &str = r#"{"isWritablePrimary":true,"maxWireVersion":21,"ok":1.0}"#;
+pub const HELLO: &str = r#"{"isWritablePrimary":true,"maxWireVersion":21,"ok":1.0}"#;
 
 /// Serves one connection after the other: what answers a command is found by its name and the text behind it.
 fn serve(listener: &UnixListener, answers: &BTreeMap<String, String>) {
@@ -36,7 +36,7 @@ fn serve(listener: &UnixListener, answers: &BTreeMap<String, String>) {
     }
 }
 
-fn receive(stream: &mut UnixStream) -> Option<Vec<u8>> {
+pub fn receive(stream: &mut UnixStream) -> Option<Vec<u8>> {
     let mut head = [0; 21];
     stream.read_exact(&mut head).ok()?;
     let mut body = vec![0; i32::from_le_bytes(head[..4].try_into().unwrap()) as usize - 21];
@@ -44,7 +44,7 @@ fn receive(stream: &mut UnixStream) -> Option<Vec<u8>> {
     Some(body)
 }
 
-fn send(stream: &mut UnixStream, document: &[u8]) {
+pub fn send(stream: &mut UnixStream, document: &[u8]) {
     let length = document.len() as i32 + 21;
     let head = [length, 1, 1, 2013, 0].map(i32::to_le_bytes).concat();
     stream.write_all(&[&head[..], &[0], document].concat()).unwrap();
@@ -56,6 +56,11 @@ fn cursor(documents: &str) -> String {
 
 /// Exports what a server answers, besides its `hello`.
 fn export(answers: &[(&str, String)]) -> Result<MemoryTree> {
+    export_under(Options::new(), answers)
+}
+
+/// The same under rules for collections.
+fn export_under(rules: Options, answers: &[(&str, String)]) -> Result<MemoryTree> {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -64,6 +69,7 @@ fn export(answers: &[(&str, String)]) -> Result<MemoryTree> {
     let server = std::thread::spawn(move || serve(&listener, &all));
     let text = |text: &str| Value::Text(text.into());
     let options = Options::new().with("database", text("shop")).with("socket", text(socket.to_str().unwrap()));
+    let options = options.with("collections", Value::Table(rules));
     let handler: Box<dyn Handler> = mongodb::make(&Settings::new("shop", path("shop"), options)).unwrap();
     let mut sink = MemorySink::new(None);
     let exported = with_cx(|cx| handler.export(None, &mut sink, cx));
@@ -169,6 +175,18 @@ fn what_would_be_lost_is_an_error_by_its_name() {
             chain(&error)
         );
     }
+}
+
+#[test]
+fn what_is_ignored_is_no_error() {
+    let listed =
+        r#"{"name":"weather","type":"timeseries","options":{}},{"name":"system.js","type":"collection","options":{}}"#;
+    let rules = || Options::new().with("weather", Value::Text("ignore".into()));
+    let answers = |listed: &str| [("listCollections", cursor(listed))];
+    let all = export_under(rules().with("system.*", Value::Text("ignore".into())), &answers(listed));
+    assert_eq!(all.unwrap_or_else(|error| panic!("{}", chain(&error))).files().len(), 1);
+    let error = export_under(rules(), &answers(listed)).unwrap_err();
+    assert!(chain(&error).contains("the collection system.js"), "{}", chain(&error));
 }
 
 #[test]

@@ -11,11 +11,16 @@ use crate::common::battery::Builder;
 use crate::common::mongodb::{Client, Server, field, shared};
 pub use crate::common::states::*;
 
+/// What every push that changes something says.
+pub const GRADE: &str = "documents are written one after the other, each as a whole, and not all in one moment";
+
 /// A database, and its handler.
 pub struct Subject {
     pub server: &'static Server,
     pub database: String,
     pub options: Options,
+    /// Those of base in a push, where they are others.
+    pub base_options: Option<Options>,
     pub handler: Box<dyn Handler>,
 }
 
@@ -29,7 +34,22 @@ impl Subject {
         let options =
             Options::new().with("database", text(database)).with("socket", text(server.socket().to_str().unwrap()));
         let handler = handler::make(&Settings::new("shop", path("shop"), options.clone())).unwrap();
-        Some(Subject { server, database: database.into(), options, handler })
+        Some(Subject { server, database: database.into(), options, base_options: None, handler })
+    }
+
+    /// The same database under rules for its collections.
+    pub fn with_collections(&self, rules: &[(&str, &str)]) -> Subject {
+        let rule = |rules: Options, (name, rule): &(&str, &str)| rules.with(*name, Value::Text((*rule).into()));
+        let rules = rules.iter().fold(Options::new(), rule);
+        let options = self.options.clone().with("collections", Value::Table(rules));
+        let handler = handler::make(&Settings::new("shop", path("shop"), options.clone())).unwrap();
+        Subject { server: self.server, database: self.database.clone(), options, base_options: None, handler }
+    }
+
+    /// What an export says besides the files.
+    pub fn notes(&self) -> Vec<String> {
+        let mut sink = MemorySink::new(None);
+        with_cx(|cx| self.handler.export(None, &mut sink, cx)).unwrap().notes
     }
 
     /// A database on which these commands have run.
@@ -119,11 +139,13 @@ impl Subject {
     ) -> Result<Committed> {
         let op = OpId::new(format!("{:016x}", NEXT.fetch_add(1, Ordering::SeqCst) | 1 << 62)).unwrap();
         let differs = differences(base.map(|base| base as &dyn Tree), Some(next));
-        let recorded = |tree| Recorded { tree, options: &self.options };
-        let (replace, base) = (base.is_none(), base.map(|base| recorded(base)));
-        let change = Change { op: &op, base, next: recorded(next), differs: &differs, replace, prepare: false };
+        let base_options = self.base_options.as_ref().unwrap_or(&self.options);
+        let (replace, base) = (base.is_none(), base.map(|tree| Recorded { tree, options: base_options }));
+        let next_files = Recorded { tree: next, options: &self.options };
+        let change = Change { op: &op, base, next: next_files, differs: &differs, replace, prepare: false };
         with_cx(|cx| {
-            self.handler.check(change.base.map(|base| base.tree), next, cx)?;
+            let checked = change.base.filter(|_| self.base_options.is_none());
+            self.handler.check(checked.map(|base| base.tree), next, cx)?;
             let mut staged = self.handler.stage(&change, cx)?;
             before_lock();
             match staged.lock() {
