@@ -8,7 +8,7 @@ need_root mutants
 need_rust
 WORD=${1:-}
 # shellcheck disable=SC2086
-need_packages $BUILD_PACKAGES postgresql postgresql-contrib strace util-linux mmdebstrap
+need_packages $BUILD_PACKAGES postgresql postgresql-contrib mariadb-server strace util-linux mmdebstrap
 need_ferretdb_root
 COPY=$(mktemp -d)
 trap 'rm -rf "$COPY"' EXIT
@@ -20,6 +20,7 @@ SURVIVED=()
 
 postgresql() { cargo test --quiet -p glxc-handlers --features postgresql --test postgresql "$@"; }
 schema() { cargo test --quiet -p glxc-handlers --features postgresql --test postgresql_schema "$@"; }
+mysql() { cargo test --quiet -p glxc-handlers --features mysql --test mysql "$@"; }
 mongodb() {
     GLXC_TEST_FERRETDB=$(ferretdb_root) cargo test --quiet -p glxc-handlers --features mongodb --test mongodb "$@"
 }
@@ -54,7 +55,7 @@ mutant() {
 }
 
 step "the tests with all guards on"
-for tests in postgresql schema mongodb files folder script "transport durable" "transport states" "transport faults" "transport script"; do
+for tests in postgresql schema mysql mongodb files folder script "transport durable" "transport states" "transport faults" "transport script"; do
     $tests >"$COPY/log" 2>&1 || { cat "$COPY/log" >&2; fail "$tests: red already"; }
 done
 
@@ -157,6 +158,17 @@ mutant "one operation at a time" $T/lock.rs 'flock(&file, FlockOperation::NonBlo
 mutant "somebody attends what is prepared" $T/push.rs 'self.parts.attendant.as_deref().map(Attendant::start).transpose()?' \
     'None::<Attendant>' "transport states" together
 mutant "the next contact settles" $T/repository.rs '        self.settle(true)?;' '' "transport faults"
+
+Y=glxc-handlers/src/mysql
+mutant "mysql: compare and swap of rows" $Y/differential.rs '        if conflicts.total > 0 {' '        if false {' mysql conformance differential
+mutant "mysql: rows that point nowhere" $Y/differential.rs '            self.check_foreign_keys(&name)?;' '' mysql differential
+mutant "mysql: live is what base has when it is replaced" $Y/load.rs '        compare(wanted, &look_at(&mut guard, &model, self.cx)?)?;' \
+    '        let _ = (wanted, look_at(&mut guard, &model, self.cx)?);' mysql load conformance
+mutant "mysql: a mark tells that it committed" $Y/recover.rs 'session.finds("look for the mark of the operation", &sql)?' \
+    '{ let _ = sql; false }' mysql conformance load
+mutant "mysql: a load that touched nothing never began" $Y/load.rs '    Ok(!old.is_empty() && old' '    Ok(false && old' mysql load
+mutant "mysql: triggers do not act again" $Y/mod.rs 'let triggered = if whole { None } else { self.triggered(change)? };' \
+    'let triggered = None;' mysql differential load
 
 D=glxc-handlers/src/folder
 mutant "folder: edited files are not overwritten" $D/mod.rs '    if paths.is_empty() {' '    if true {' folder
