@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fantoccini::error::CmdError;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -61,23 +61,41 @@ impl Browser {
         self.run(url, self.client.goto(url));
     }
 
+    /// Tries until it works: what was found may be replaced by the page before it is used.
+    #[track_caller]
+    fn retry<T>(&self, what: &str, task: impl AsyncFn() -> Result<Option<T>, CmdError>) -> T {
+        let until = Instant::now() + Duration::from_secs(60);
+        self.run(what, async {
+            loop {
+                match task().await {
+                    Ok(Some(done)) => return Ok(done),
+                    Err(error) if Instant::now() > until => return Err(error),
+                    _ => assert!(Instant::now() < until, "{what} does not come"),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+    }
+
     /// Waits until something is there.
     #[track_caller]
     fn await_shown(&self, selector: &str) {
-        let wait = self.client.wait().at_most(Duration::from_secs(60));
-        self.run(selector, async {
-            let element = wait.for_element(Locator::Css(selector)).await?;
-            while !element.is_displayed().await? {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Ok(())
+        self.retry(selector, async || {
+            Ok(self.client.find(Locator::Css(selector)).await?.is_displayed().await?.then_some(()))
         });
     }
 
     #[track_caller]
     fn click(&self, selector: &str) {
-        self.await_shown(selector);
-        self.run(selector, async { self.client.find(Locator::Css(selector)).await?.click().await });
+        self.retry(selector, async || self.client.find(Locator::Css(selector)).await?.click().await.map(Some));
+    }
+
+    /// Clicks the button of a form, and waits until its page is gone.
+    #[track_caller]
+    fn submit(&self, selector: &str) {
+        let button = self.run(selector, self.client.find(Locator::Css(selector)));
+        self.run(selector, button.click());
+        self.retry(selector, async || Ok(button.is_displayed().await.is_err().then_some(())));
     }
 
     #[track_caller]
@@ -145,10 +163,9 @@ fn an_order_and_a_photo_of_the_shop() {
     browser.open(&url(&world));
     browser.choose("#order-3 select", "packed");
     browser.write("#order-3 textarea", "Rings <twice> & waits.");
-    browser.click("#order-3 button");
-    browser.await_shown("#order-3");
+    browser.submit("#order-3 button");
     browser.write("form[enctype] input[type=file]", PICTURE_FILE);
-    browser.click("form[enctype] button");
+    browser.submit("form[enctype] button");
     browser.await_shown("form[enctype] img");
     world.pull().accepted();
     let [orders, products] =
