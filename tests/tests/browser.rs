@@ -1,6 +1,5 @@
 //! The examples with pages, as people use them: in a browser. What they change there comes back as commits, and after the container
 //! was lost the page shows it again.
-#![allow(clippy::print_stderr)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -28,7 +28,7 @@ path = "files"
 root = "/srv/files"
 "#;
 
-const BEGIN: &str = "set -e; cd /; umask 022; mkdir -p /srv/files /srv/dump; echo 'kill 0' > /srv/files/value
+const BEGIN: &str = "set -e; cd /; umask 022; mkdir /srv/files; echo 'kill 0' > /srv/files/value
 for database in one two; do
     runuser -u postgres -- createdb -T template0 -E UTF8 -l C.UTF-8 $database
     runuser -u postgres -- psql -Xqd $database -c 'CREATE TABLE item (id int PRIMARY KEY, value text); INSERT INTO item VALUES (7, $$kill 0$$)'
@@ -66,7 +66,6 @@ fn a_load_killed_at_any_moment_happened_or_not() {
     world.write("sysconf/actual/setup.rc", SETUP);
     world.commit("an empty machine");
     world.push().accepted();
-    world.write("dump.toml", CONFIG);
     world.exec(&format!("mkdir /srv/dump; cat > /srv/dump/glxc.toml <<'END'\n{CONFIG}END\n{BEGIN}")).accepted();
     let count = scaled(40);
     let (mut old, mut new, mut before) = (0, 0, "kill 0".to_owned());

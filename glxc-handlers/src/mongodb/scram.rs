@@ -1,5 +1,6 @@
 //! Logging in by SCRAM-SHA-256 (RFC 5802 and 7677): the password is proved and never sent, and the server proves that it knows it too.
 
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use crate::bson::base64;
@@ -62,15 +63,8 @@ fn hashed(password: &[u8], salt: &[u8], rounds: u32) -> [u8; 32] {
 
 /// HMAC-SHA-256 (RFC 2104).
 fn hmac(key: &[u8], text: &[&[u8]]) -> [u8; 32] {
-    let mut block = [0; 64];
-    match block.get_mut(..key.len()) {
-        Some(start) => start.copy_from_slice(key),
-        None => block[..32].copy_from_slice(&Sha256::digest(key)),
-    }
-    let inner = text
-        .iter()
-        .fold(Sha256::new_with_prefix(block.map(|byte| byte ^ 0x36)), |inner, part| inner.chain_update(part));
-    Sha256::new_with_prefix(block.map(|byte| byte ^ 0x5c)).chain_update(inner.finalize()).finalize().into()
+    let mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    text.iter().fold(mac, |mac, part| mac.chain_update(part)).finalize().into_bytes().into()
 }
 
 #[cfg(test)]
