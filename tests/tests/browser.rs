@@ -223,6 +223,7 @@ fn a_post_and_a_picture_of_the_blog() {
     browser.await_shown(".wp-block-image img");
     assert!(browser.has_pixels(".wp-block-image img"));
     assert_eq!(browser.shown("h1"), "Snow & ice");
-    // Its password is the data's, too.
+    // Its password is the data's, too, and no other one was made.
+    world.exec("test ! -e /root/wordpress.password").accepted();
     log_in();
 }
